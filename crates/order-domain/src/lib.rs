@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+
+mod amount;
+mod batch;
+mod document;
+mod order;
+mod ports;
+mod revision;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod uid;
+mod use_cases;
+mod utc_date_time;
+mod wire;
+
+pub use amount::{Amount, AmountError};
+pub use batch::{Batch, Reduced, RevisedOrder};
+pub use document::OrderDocument;
+pub use order::{Delivery, Item, Order, OrderParts, Payment};
+pub use ports::*;
+pub use revision::{Revision, RevisionError};
+pub use uid::{OrderUid, OrderUidError};
+pub use use_cases::*;
+pub use utc_date_time::{UtcDateTime, UtcDateTimeError};
+pub use wire::{Fault, Faults, Parsed, limits, parse, render};
