@@ -59,7 +59,8 @@ pub trait Subscription: Send {
 }
 
 /// How much to take at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TakeLimits {
     /// At most so many messages.
     pub messages: usize,

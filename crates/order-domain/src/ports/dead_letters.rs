@@ -68,7 +68,9 @@ impl DeadLetterState {
 
     /// The state of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Waiting, Self::Replayed, Self::Discarded].into_iter().find(|state| state.as_str() == name)
+        [Self::Waiting, Self::Replayed, Self::Discarded]
+            .into_iter()
+            .find(|state| state.as_str() == name)
     }
 }
 

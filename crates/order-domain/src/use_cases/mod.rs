@@ -1,1 +1,17 @@
 //! What the service does, on ports only.
+
+mod backoff;
+mod coherence;
+mod health;
+mod ingestor;
+mod log_follower;
+mod order_service;
+mod warm_up;
+
+pub use backoff::Backoff;
+pub use coherence::{Coherence, FillTicket, Lookup, WarmUpGuard};
+pub use health::{DatabaseReach, Health, HealthReport, Standing};
+pub use ingestor::{IngestSettings, Ingestor};
+pub use log_follower::{FollowerSettings, LogFollower};
+pub use order_service::{FindError, Found, OrderService, ReadSettings};
+pub use warm_up::{WarmUpSettings, warm_up};

@@ -1,0 +1,290 @@
+//! When the cache may be believed, and what may be put into it.
+//!
+//! The cache itself holds whatever it is told. That it never answers something overtaken rests on three things here:
+//!
+//! - the **lease**: a look at the commit log that found it complete proves the cache for a while from the moment the look
+//!   *began*. Without lease the cache is hidden, not emptied;
+//! - **stamps**: applying a change bumps the counter of its uid before it touches the cache. A fill notes the counter before
+//!   its snapshot begins and puts only if it is unchanged, so that a fill that a commit overtook is never kept, however
+//!   late it comes;
+//! - **offers**: what this replica is about to commit waits here until the log says that it was committed, and is put then,
+//!   in the log's order, by the one task that follows the log.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{LogChange, OrderCache, OrderDocument, OrderUid, Revision};
+
+/// How many counters the uids share. Two that share one only cost each other a fill.
+const STRIPES: usize = 4_096;
+/// What offers may weigh together, in bytes. Beyond it they are not taken, and a read fills the cache instead.
+const OFFERS_BYTES: usize = 32 * 1024 * 1024;
+/// How many changed uids a warm-up may collect before it gives up.
+const COLLECTED_UIDS: usize = 1_000_000;
+
+/// The policy over an [`OrderCache`]: when to believe it, and what may be put into it.
+pub struct Coherence {
+    cache: Arc<dyn OrderCache>,
+    lease: Lease,
+    stamps: Box<[AtomicU64]>,
+    stripes: RandomState,
+    offers: Mutex<Offers>,
+    collecting: Mutex<Option<HashSet<OrderUid>>>,
+}
+
+/// What the cache has to say about an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// It is there and proven.
+    Proven(OrderDocument),
+    /// It is there, but the lease is over: good only while the database is out of reach, and only with its age.
+    Unproven {
+        /// What is there.
+        document: OrderDocument,
+        /// How long ago it was last proven; `None` if never.
+        age: Option<Duration>,
+    },
+    /// It is not there.
+    Absent,
+}
+
+/// Noted before a read's snapshot begins; lets the read fill the cache if no commit has overtaken it.
+#[derive(Debug)]
+pub struct FillTicket {
+    stripe: usize,
+    stamp: u64,
+}
+
+impl Coherence {
+    /// Over this cache, with a lease of `lease` from the beginning of each look at the log.
+    pub fn new(cache: Arc<dyn OrderCache>, lease: Duration) -> Self {
+        Coherence {
+            cache,
+            lease: Lease::new(lease),
+            stamps: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
+            stripes: RandomState::new(),
+            offers: Mutex::default(),
+            collecting: Mutex::default(),
+        }
+    }
+
+    /// What the cache has to say about an order now.
+    pub fn look_up(&self, uid: &OrderUid) -> Lookup {
+        // The lease is read before the cache: what is applied in between only makes the answer newer.
+        let proof = self.lease.proof();
+        match (self.cache.get(uid.as_str()), proof) {
+            (None, _) => Lookup::Absent,
+            (Some(document), Proof::Holds) => Lookup::Proven(document),
+            (Some(document), Proof::Over { age }) => Lookup::Unproven { document, age },
+        }
+    }
+
+    /// Begins a fill. To be called before the read's snapshot can begin.
+    pub fn begin_fill(&self, uid: &OrderUid) -> FillTicket {
+        let stripe = self.stripe(uid);
+        FillTicket {
+            stripe,
+            stamp: self.stamps[stripe].load(SeqCst),
+        }
+    }
+
+    /// Puts what a read found, unless a change of the order was applied since the ticket was taken; answers whether it was put.
+    pub fn fill(&self, ticket: &FillTicket, document: OrderDocument) -> bool {
+        self.cache.put_if(document, &|| {
+            self.stamps[ticket.stripe].load(SeqCst) == ticket.stamp
+        })
+    }
+
+    /// Remembers what this replica is about to commit, to be put once the log says that it was.
+    pub(crate) fn offer(&self, documents: impl Iterator<Item = OrderDocument>) {
+        let mut offers = lock(&self.offers);
+        documents.for_each(|document| offers.add(document));
+    }
+
+    /// Forgets an offer that was not committed after all.
+    pub(crate) fn retract(&self, uid: &OrderUid) {
+        lock(&self.offers).remove(uid);
+    }
+
+    /// Applies the changes of one log entry. To be called by one task, in the log's order.
+    pub(crate) fn apply(&self, changes: &[LogChange]) {
+        for change in changes {
+            self.stamps[self.stripe(&change.uid)].fetch_add(1, SeqCst);
+            self.collect(&change.uid);
+            let offered = lock(&self.offers).take(&change.uid, change.revision);
+            let put = offered.is_some_and(|document| self.cache.put_if(document, &|| true));
+            if !put {
+                self.cache.drop_older(&change.uid, change.revision);
+            }
+        }
+    }
+
+    /// The log was found complete by a look that began at `began`, and all of it was applied.
+    pub(crate) fn extend_lease(&self, began: Instant) {
+        self.lease.extend(began);
+    }
+
+    /// Forgets everything: the log does not lead on from what was applied.
+    ///
+    /// To be called after the place to follow from was read. A fill that was begun before is refused by its stamp; one
+    /// begun after sees at least what that place stands for.
+    pub(crate) fn reset(&self) {
+        self.lease.end();
+        for stamp in &self.stamps {
+            stamp.fetch_add(1, SeqCst);
+        }
+        *lock(&self.collecting) = None;
+        lock(&self.offers).clear();
+        self.cache.clear();
+    }
+
+    /// Whether the cache is proven now.
+    pub fn is_proven(&self) -> bool {
+        matches!(self.lease.proof(), Proof::Holds)
+    }
+
+    /// The cache itself, to ask its size.
+    pub fn cache(&self) -> &dyn OrderCache {
+        &*self.cache
+    }
+
+    /// Begins a warm-up, before its snapshot can begin. Busy ingestion would bump every stamp in the seconds it
+    /// takes, so the uids that change meanwhile are collected instead. Only one runs at a time.
+    pub fn begin_warm_up(&self) -> WarmUpGuard<'_> {
+        *lock(&self.collecting) = Some(HashSet::new());
+        WarmUpGuard { coherence: self }
+    }
+
+    fn collect(&self, uid: &OrderUid) {
+        let mut collecting = lock(&self.collecting);
+        if let Some(uids) = collecting.as_mut() {
+            uids.insert(uid.clone());
+            if uids.len() > COLLECTED_UIDS {
+                *collecting = None;
+            }
+        }
+    }
+
+    fn stripe(&self, uid: &OrderUid) -> usize {
+        // Truncation is wanted: any bits of the hash will do.
+        self.stripes.hash_one(uid) as usize % STRIPES
+    }
+}
+
+/// A warm-up under way; ends when dropped.
+pub struct WarmUpGuard<'a> {
+    coherence: &'a Coherence,
+}
+
+impl WarmUpGuard<'_> {
+    /// Puts what the snapshot holds, unless the order changed since; answers whether it was put.
+    pub fn put(&self, document: OrderDocument) -> bool {
+        let uid = document.uid.clone();
+        let unchanged = || {
+            lock(&self.coherence.collecting)
+                .as_ref()
+                .is_some_and(|changed| !changed.contains(&uid))
+        };
+        self.coherence.cache.put_if(document, &unchanged)
+    }
+
+    /// Whether the warm-up has lost its ground: the log was broken, or too much has changed.
+    pub fn is_void(&self) -> bool {
+        lock(&self.coherence.collecting).is_none()
+    }
+}
+
+impl Drop for WarmUpGuard<'_> {
+    fn drop(&mut self) {
+        *lock(&self.coherence.collecting) = None;
+    }
+}
+
+/// What is about to be committed, bounded by weight.
+#[derive(Default)]
+struct Offers {
+    documents: HashMap<OrderUid, OrderDocument>,
+    bytes: usize,
+}
+
+impl Offers {
+    fn add(&mut self, document: OrderDocument) {
+        self.remove(&document.uid);
+        if self.bytes + document.weight() <= OFFERS_BYTES {
+            self.bytes += document.weight();
+            self.documents.insert(document.uid.clone(), document);
+        }
+    }
+
+    fn remove(&mut self, uid: &OrderUid) -> Option<OrderDocument> {
+        let document = self.documents.remove(uid)?;
+        self.bytes -= document.weight();
+        Some(document)
+    }
+
+    /// What was offered under `uid`, if it is of this revision. An older one is overtaken and forgotten; a newer one waits on.
+    fn take(&mut self, uid: &OrderUid, revision: Revision) -> Option<OrderDocument> {
+        if self.documents.get(uid)?.revision > revision {
+            return None;
+        }
+        self.remove(uid).filter(|document| document.revision == revision)
+    }
+
+    fn clear(&mut self) {
+        *self = Offers::default();
+    }
+}
+
+/// Until when the cache is proven, readable without a lock.
+struct Lease {
+    duration: Duration,
+    origin: Instant,
+    /// When the last complete look began: microseconds since `origin`, plus one. 0 for never.
+    began: AtomicU64,
+}
+
+enum Proof {
+    Holds,
+    Over { age: Option<Duration> },
+}
+
+impl Lease {
+    fn new(duration: Duration) -> Self {
+        Lease {
+            duration,
+            origin: Instant::now(),
+            began: AtomicU64::new(0),
+        }
+    }
+
+    fn extend(&self, began: Instant) {
+        let micros = u64::try_from((began - self.origin).as_micros()).unwrap_or(u64::MAX - 1);
+        self.began.store(micros + 1, SeqCst);
+    }
+
+    fn end(&self) {
+        self.began.store(0, SeqCst);
+    }
+
+    fn proof(&self) -> Proof {
+        let Some(began) = self.began.load(SeqCst).checked_sub(1) else {
+            return Proof::Over { age: None };
+        };
+        let age = self.origin.elapsed().saturating_sub(Duration::from_micros(began));
+        if age < self.duration {
+            Proof::Holds
+        } else {
+            Proof::Over { age: Some(age) }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing here panics while it holds a lock; a poisoned one would still be consistent.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

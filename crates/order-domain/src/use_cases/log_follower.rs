@@ -1,0 +1,157 @@
+//! Keeps a replica's cache true by following the commit log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
+use serde::Deserialize;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Backoff, Coherence, CommitLog, CommitLogError, Health, LogCursor, LogPage};
+
+/// How the commit log is followed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FollowerSettings {
+    /// How long to wait for a notice before looking anyway.
+    #[serde(with = "duration")]
+    pub poll: Duration,
+    /// How long one look may take. Must be less than the lease, or a slow database always hides the cache.
+    #[serde(with = "duration")]
+    pub look_deadline: Duration,
+    /// How many changes to read at once.
+    pub page: usize,
+    /// How long the log is kept. A replica cut off for longer begins with an empty cache.
+    #[serde(with = "duration")]
+    pub retention: Duration,
+    /// How often what is older is removed.
+    #[serde(with = "duration")]
+    pub prune_every: Duration,
+}
+
+impl Default for FollowerSettings {
+    fn default() -> Self {
+        FollowerSettings {
+            poll: Duration::from_millis(250),
+            look_deadline: Duration::from_millis(1_500),
+            page: 10_000,
+            retention: Duration::from_hours(7 * 24),
+            prune_every: Duration::from_hours(1),
+        }
+    }
+}
+
+/// Follows the commit log: applies every change to the cache, in order, and proves the cache by it.
+pub struct LogFollower {
+    log: Arc<dyn CommitLog>,
+    coherence: Arc<Coherence>,
+    health: Arc<Health>,
+    settings: FollowerSettings,
+}
+
+impl LogFollower {
+    /// Follows `log` for `coherence`.
+    pub fn new(
+        log: Arc<dyn CommitLog>,
+        coherence: Arc<Coherence>,
+        health: Arc<Health>,
+        settings: FollowerSettings,
+    ) -> Self {
+        LogFollower {
+            log,
+            coherence,
+            health,
+            settings,
+        }
+    }
+
+    /// Follows until told to stop; whatever fails is tried again.
+    pub async fn run(self, stop: CancellationToken) {
+        stop.run_until_cancelled(async { tokio::join!(self.follow(), self.prune()) })
+            .await;
+    }
+
+    async fn follow(&self) {
+        let mut cursor = None;
+        let mut backoff = Backoff::new(Duration::from_millis(50), self.settings.poll);
+        loop {
+            match self.look(&mut cursor).await {
+                Ok(Look::Complete) => {
+                    self.health.database_reached();
+                    backoff.reset();
+                    // A notice only wakes: whether it comes or not, the table is what counts.
+                    let _ = timeout(self.settings.poll, self.log.changed()).await;
+                }
+                Ok(Look::MoreToRead) => {}
+                Err(error) => {
+                    self.health.database_lost(&error);
+                    sleep(backoff.step()).await;
+                }
+            }
+        }
+    }
+
+    /// Reads and applies one page of the log.
+    async fn look(&self, cursor: &mut Option<LogCursor>) -> Result<Look, CommitLogError> {
+        let began = Instant::now();
+        let Some(after) = *cursor else {
+            // The place to follow from is read first, then everything is forgotten: see `Coherence::reset`.
+            let head = self.within_deadline(self.log.head()).await?;
+            self.coherence.reset();
+            *cursor = Some(head);
+            return Ok(Look::MoreToRead);
+        };
+        match self
+            .within_deadline(self.log.read_after(after, self.settings.page))
+            .await?
+        {
+            LogPage::Gap => {
+                tracing::warn!(
+                    position = after.position,
+                    "the commit log no longer leads on from here (pruned, or the database was restored); the cache begins anew"
+                );
+                *cursor = None;
+                self.coherence.reset();
+                Ok(Look::MoreToRead)
+            }
+            LogPage::Entries { entries, complete } => {
+                for entry in entries {
+                    self.coherence.apply(&entry.changes);
+                    *cursor = Some(entry.cursor);
+                }
+                if !complete {
+                    return Ok(Look::MoreToRead);
+                }
+                self.coherence.extend_lease(began);
+                Ok(Look::Complete)
+            }
+        }
+    }
+
+    async fn within_deadline<T>(
+        &self,
+        look: impl Future<Output = Result<T, CommitLogError>>,
+    ) -> Result<T, CommitLogError> {
+        match timeout(self.settings.look_deadline, look).await {
+            Ok(answer) => answer,
+            Err(elapsed) => Err(CommitLogError::Unavailable(elapsed.into())),
+        }
+    }
+
+    async fn prune(&self) {
+        loop {
+            sleep(self.settings.prune_every).await;
+            match self.log.prune(self.settings.retention).await {
+                Ok(0) => {}
+                Ok(entries) => tracing::debug!(entries, "removed old entries of the commit log"),
+                Err(error) => tracing::warn!(%error, "failed to remove old entries of the commit log"),
+            }
+        }
+    }
+}
+
+enum Look {
+    Complete,
+    MoreToRead,
+}

@@ -1,0 +1,212 @@
+//! Reading orders.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
+use serde::Deserialize;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    Coherence, DatabaseReach, Health, Lookup, OrderDocument, OrderRepository, OrderUid, RepositoryError,
+};
+
+/// How orders are read.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReadSettings {
+    /// How long a database read may take, for everyone who waits for it.
+    #[serde(with = "duration")]
+    pub deadline: Duration,
+    /// How long after its beginning a read may be joined. With the lease this bounds how old an answer can be.
+    #[serde(with = "duration")]
+    pub join_within: Duration,
+    /// For how long an order that cannot be proven is served while the database is out of reach; zero for never.
+    #[serde(with = "duration")]
+    pub stale_if_error: Duration,
+    /// While the database is out of reach, one read in this time tries it.
+    #[serde(with = "duration")]
+    pub probe_every: Duration,
+}
+
+impl Default for ReadSettings {
+    fn default() -> Self {
+        ReadSettings {
+            deadline: Duration::from_millis(1_500),
+            join_within: Duration::from_secs(1),
+            stale_if_error: Duration::from_mins(10),
+            probe_every: Duration::from_secs(1),
+        }
+    }
+}
+
+/// An order that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The order.
+    pub document: OrderDocument,
+    /// `None` if it is proven; else how long ago it was: the database is out of reach.
+    pub age: Option<Duration>,
+}
+
+/// Why an order could not be read. The database's own words are logged, not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FindError {
+    /// The database is out of reach or overloaded: ask again.
+    #[error("orders cannot be read now")]
+    Unavailable,
+    /// A fault of ours.
+    #[error("the order could not be read")]
+    Other,
+}
+
+/// Reads orders: from the cache while it is proven, else by one database read for all who wait for the same order.
+pub struct OrderService {
+    repository: Arc<dyn OrderRepository>,
+    coherence: Arc<Coherence>,
+    health: Arc<Health>,
+    settings: ReadSettings,
+    /// Where reads run. A caller who hangs up, or whose worker ends, must not take a shared read with it.
+    runtime: Handle,
+    reads: Arc<Mutex<HashMap<OrderUid, SharedRead>>>,
+    /// When the database is next tried while it is out of reach: microseconds since `origin`.
+    next_probe: AtomicU64,
+    origin: Instant,
+}
+
+type Answer = Result<Option<OrderDocument>, FindError>;
+
+#[derive(Clone)]
+struct SharedRead {
+    began: Instant,
+    answer: Shared<BoxFuture<'static, Answer>>,
+}
+
+impl OrderService {
+    /// Reads from `repository`, through the cache of `coherence`; database reads run on `runtime`.
+    pub fn new(
+        repository: Arc<dyn OrderRepository>,
+        coherence: Arc<Coherence>,
+        health: Arc<Health>,
+        settings: ReadSettings,
+        runtime: Handle,
+    ) -> Self {
+        OrderService {
+            repository,
+            coherence,
+            health,
+            settings,
+            runtime,
+            reads: Arc::default(),
+            next_probe: AtomicU64::new(0),
+            origin: Instant::now(),
+        }
+    }
+
+    /// The order at least as new as any committed two seconds ago; `Ok(None)` if there is none.
+    ///
+    /// While the database is out of reach, one that cannot be proven is answered with its age, unless `proof_required`.
+    ///
+    /// # Errors
+    ///
+    /// See [`FindError`].
+    pub async fn find(&self, uid: &OrderUid, proof_required: bool) -> Result<Option<Found>, FindError> {
+        let fallback = match self.coherence.look_up(uid) {
+            Lookup::Proven(document) => return Ok(Some(Found { document, age: None })),
+            Lookup::Unproven {
+                document,
+                age: Some(age),
+            } if !proof_required && age < self.settings.stale_if_error => Some(Found {
+                document,
+                age: Some(age),
+            }),
+            Lookup::Unproven { .. } | Lookup::Absent => None,
+        };
+        let answer = match self.health.database() {
+            DatabaseReach::InReach => self.read(uid).await,
+            DatabaseReach::Lost if self.is_probe() => self.read(uid).await,
+            DatabaseReach::Lost | DatabaseReach::NotYet => Err(FindError::Unavailable),
+        };
+        match (answer, fallback) {
+            (Ok(document), _) => Ok(document.map(|document| Found { document, age: None })),
+            (Err(FindError::Unavailable), Some(stale)) if self.health.database() == DatabaseReach::Lost => {
+                Ok(Some(stale))
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Whether this read is the one that tries a database out of reach. All others are answered at once instead of each waiting for
+    /// its own time-out.
+    fn is_probe(&self) -> bool {
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let now = micros(self.origin.elapsed());
+        let due = self.next_probe.load(SeqCst);
+        let next = now.saturating_add(micros(self.settings.probe_every));
+        due <= now
+            && self
+                .next_probe
+                .compare_exchange(due, next, SeqCst, SeqCst)
+                .is_ok()
+    }
+
+    /// Joins a young read of the same order, or begins one.
+    async fn read(&self, uid: &OrderUid) -> Answer {
+        let answer = {
+            let mut reads = lock(&self.reads);
+            match reads.get(uid) {
+                Some(read) if read.began.elapsed() < self.settings.join_within => read.answer.clone(),
+                _ => {
+                    let read = self.begin_read(uid.clone());
+                    reads.insert(uid.clone(), read.clone());
+                    read.answer
+                }
+            }
+        };
+        answer.await
+    }
+
+    fn begin_read(&self, uid: OrderUid) -> SharedRead {
+        let began = Instant::now();
+        let (repository, coherence) = (Arc::clone(&self.repository), Arc::clone(&self.coherence));
+        let (reads, deadline) = (Arc::clone(&self.reads), self.settings.deadline);
+        let task = self.runtime.spawn(async move {
+            let ticket = coherence.begin_fill(&uid);
+            let answer = match timeout(deadline, repository.find(&uid)).await {
+                Ok(Ok(found)) => Ok(found),
+                Ok(Err(RepositoryError::Unavailable(error))) => {
+                    tracing::debug!(%error, "failed to read an order");
+                    Err(FindError::Unavailable)
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "failed to read an order");
+                    Err(FindError::Other)
+                }
+                Err(_) => Err(FindError::Unavailable),
+            };
+            if let Ok(Some(document)) = &answer {
+                coherence.fill(&ticket, document.clone());
+            }
+            // A read begun later, because this one was too old to join, stays.
+            let mut reads = lock(&reads);
+            if reads.get(&uid).is_some_and(|read| read.began == began) {
+                reads.remove(&uid);
+            }
+            answer
+        });
+        let answer = task
+            .map(|ended| ended.unwrap_or(Err(FindError::Other)))
+            .boxed()
+            .shared();
+        SharedRead { began, answer }
+    }
+}
+
+fn lock(reads: &Mutex<HashMap<OrderUid, SharedRead>>) -> MutexGuard<'_, HashMap<OrderUid, SharedRead>> {
+    reads.lock().unwrap_or_else(PoisonError::into_inner)
+}
