@@ -22,4 +22,4 @@ pub use revision::{Revision, RevisionError};
 pub use uid::{OrderUid, OrderUidError};
 pub use use_cases::*;
 pub use utc_date_time::{UtcDateTime, UtcDateTimeError};
-pub use wire::{Fault, Faults, Parsed, limits, parse, render};
+pub use wire::{Fault, Faults, Field, FieldKind, ORDER_FIELDS, Parsed, limits, parse, render};

@@ -2,3 +2,4 @@
 //! in-memory implementations that pass it, and generators of orders.
 
 pub mod memory;
+pub mod orders;

@@ -1,28 +1,24 @@
 //! The wire format: reading is liberal, writing is strict.
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use crate::{Order, OrderParts, OrderUid};
 
+mod fault;
+mod json;
+mod kind;
 pub mod limits;
+mod object;
+mod table;
 
-/// One fault of a message: where, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// Where: a JSON pointer (RFC 6901), in the canonical spelling; empty for the message as a whole.
-    pub pointer: String,
-    /// Why, in words. Names rules and kinds, never the value found: it may be personal.
-    pub reason: String,
-}
+use fault::{FaultList, Place};
+use kind::{Inspection, Kind, Nested, Scalar, Uid};
+use object::{Object, gather};
 
-/// All faults of a message.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Faults {
-    /// The faults, in the order of the canonical fields.
-    pub faults: Vec<Fault>,
-    /// Which order the message means, where that could be read.
-    pub order_uid: Option<OrderUid>,
-}
+pub use fault::{Fault, Faults};
+pub use object::{Field, FieldKind};
+pub use table::ORDER_FIELDS;
 
 /// A message that is an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,16 +34,102 @@ pub struct Parsed {
 /// # Errors
 ///
 /// All faults at once.
-pub fn parse(_message: &[u8]) -> Result<Parsed, Faults> {
-    todo!()
-}
-
-/// Checks every rule of the wire format and renders the canonical JSON.
-pub(crate) fn check(_parts: &OrderParts) -> Result<Bytes, Faults> {
-    todo!()
+pub fn parse(message: &[u8]) -> Result<Parsed, Faults> {
+    // The first pass is fast and gives up at the first fault; only then the second one looks for all of them. Should they
+    // ever disagree, the second, which looks closer, decides.
+    match first_pass(message) {
+        Some(parsed) => Ok(parsed),
+        None => second_pass(message),
+    }
 }
 
 /// Renders the canonical JSON.
-pub fn render(_parts: &OrderParts) -> Vec<u8> {
-    todo!()
+pub fn render(parts: &OrderParts) -> Vec<u8> {
+    let mut json = Vec::with_capacity(1024 + 320 * parts.items.len());
+    parts.write(&mut json);
+    // The bytes may live in a cache for long: what was reserved for more is given back.
+    json.shrink_to_fit();
+    json
 }
+
+/// Checks every rule of the wire format and renders the canonical JSON.
+pub(crate) fn check(parts: &OrderParts) -> Result<Bytes, Faults> {
+    let mut faults = FaultList::default();
+    parts.check(&Place::Root, &mut faults);
+    if faults.is_empty() {
+        let json = render(parts);
+        if json.len() <= limits::JSON_BYTES {
+            return Ok(Bytes::from(json));
+        }
+        let reason = format!(
+            "must have at most {} bytes as canonical JSON, has {}",
+            limits::JSON_BYTES,
+            json.len()
+        );
+        faults.add(&Place::Root, reason);
+    }
+    Err(faults.into_faults(Some(parts.order_uid.clone())))
+}
+
+/// Reads an order straight into its types; `None` at the first fault.
+fn first_pass(message: &[u8]) -> Option<Parsed> {
+    // Both passes read text, so that they agree on what is not UTF-8 even where the value itself is read over.
+    let text = str::from_utf8(message).ok()?;
+    let mut unknown_fields = 0;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let parts = Nested::<OrderParts>::read(&mut json, &mut unknown_fields).ok()??;
+    json.end().ok()?;
+    let order = Order::new(parts).ok()?;
+    Some(Parsed {
+        order,
+        unknown_fields,
+    })
+}
+
+/// Looks at every value by itself, and collects all faults.
+fn second_pass(message: &[u8]) -> Result<Parsed, Faults> {
+    let mut seen = Inspection::default();
+    let (readable, whole) = match str::from_utf8(message) {
+        Ok(text) => (
+            text,
+            serde_json::from_str::<&RawValue>(text).map_err(|fault| not_json(&fault)),
+        ),
+        Err(fault) => {
+            let (readable, _) = message.split_at(fault.valid_up_to());
+            let reason = format!("must be UTF-8, is not from byte {} on", fault.valid_up_to());
+            (str::from_utf8(readable).unwrap_or_default(), Err(reason))
+        }
+    };
+    let parts = match whole {
+        Ok(whole) => Nested::<OrderParts>::inspect(whole.get(), true, &Place::Root, &mut seen),
+        Err(reason) => {
+            seen.faults.add(&Place::Root, reason);
+            None
+        }
+    };
+    match parts {
+        Some(parts) if seen.faults.is_empty() => Order::new(parts).map(|order| Parsed {
+            order,
+            unknown_fields: seen.unknown_fields,
+        }),
+        _ => Err(seen.faults.into_faults(find_uid(readable))),
+    }
+}
+
+/// Why a text is not JSON. The errors of serde_json's syntax name what was expected, never what was found.
+fn not_json(fault: &serde_json::Error) -> String {
+    format!("must be JSON: {fault}")
+}
+
+/// The uid of an order that has faults, even where the text breaks off, as long as the field came before the break.
+fn find_uid(text: &str) -> Option<OrderUid> {
+    let uid = OrderParts::FIELDS
+        .iter()
+        .position(|field| field.kind == FieldKind::Uid)?;
+    let (given, ..) = gather(text, OrderParts::FIELDS, &[]);
+    let given = given.get(uid).filter(|given| given.times == 1)?;
+    Uid::from_json(given.value?.get()).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,4 @@
+//! The wire format, held against every sentence of its description.
+
+mod properties;
+mod rows;
