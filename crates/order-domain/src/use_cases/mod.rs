@@ -6,6 +6,8 @@ mod health;
 mod ingestor;
 mod log_follower;
 mod order_service;
+#[cfg(test)]
+mod tests;
 mod warm_up;
 
 pub use backoff::Backoff;

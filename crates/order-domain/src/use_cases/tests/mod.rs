@@ -1,0 +1,3 @@
+//! The use cases on in-memory ports.
+
+mod coherence;
