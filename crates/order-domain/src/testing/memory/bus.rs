@@ -372,3 +372,115 @@ impl Subscription for MemorySubscription {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::contract::bus::BusFixture;
+
+    #[async_trait]
+    impl BusFixture for MemoryBus {
+        async fn open(ack_wait: Duration) -> Self {
+            MemoryBus::new(ack_wait)
+        }
+
+        fn bus(&self) -> &dyn OrderBus {
+            self
+        }
+
+        async fn close(self) {}
+    }
+
+    crate::order_bus_contract!(MemoryBus);
+
+    const UNLIMITED: TakeLimits = TakeLimits {
+        messages: usize::MAX,
+        bytes: usize::MAX,
+    };
+
+    async fn publish(bus: &MemoryBus, id: &str) -> PublishAck {
+        let message = OutgoingMessage {
+            id: id.to_owned(),
+            headers: Vec::new(),
+            payload: Bytes::from(id.to_owned()),
+        };
+        bus.publish(message).await.expect("stored")
+    }
+
+    #[tokio::test]
+    async fn the_clock_can_step_back() {
+        let bus = MemoryBus::default();
+        bus.set_clock(1_000);
+        publish(&bus, "a").await;
+        bus.set_clock(500);
+        publish(&bus, "b").await;
+        let taken = bus.subscribe().await.unwrap().take(UNLIMITED).await.unwrap();
+        assert!(taken[1].revision.is_behind_the_clock_of(&taken[0].revision));
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_off_says_so_and_ends_its_subscriptions() {
+        let bus = MemoryBus::default();
+        let mut subscription = bus.subscribe().await.unwrap();
+        let cut_off = async { bus.set_reachable(false) };
+        let (taken, ()) = tokio::join!(subscription.take(UNLIMITED), cut_off);
+        assert!(matches!(taken, Err(BusError::Unavailable(_))));
+        assert!(matches!(
+            bus.subscribe().await.err(),
+            Some(BusError::Unavailable(_))
+        ));
+        assert_eq!(bus.state(), BusState::Disconnected);
+        bus.set_reachable(true);
+        publish(&bus, "a").await;
+        assert_eq!(
+            bus.subscribe()
+                .await
+                .unwrap()
+                .take(UNLIMITED)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+    }
+
+    #[tokio::test]
+    async fn forgotten_acknowledgements_and_a_recreated_stream_show() {
+        let bus = MemoryBus::default();
+        publish(&bus, "a").await;
+        let mut subscription = bus.subscribe().await.unwrap();
+        let taken = subscription.take(UNLIMITED).await.unwrap();
+        subscription
+            .acknowledge(&[taken[0].token.clone()], Duration::ZERO)
+            .await;
+        assert_eq!(bus.acknowledged(), [taken[0].revision]);
+        assert_eq!((bus.waiting(), bus.in_flight()), (0, 0));
+
+        bus.forget_acknowledgements();
+        let again = subscription.take(UNLIMITED).await.unwrap();
+        assert_eq!(
+            (again[0].revision, again[0].redelivered),
+            (taken[0].revision, true)
+        );
+        assert_eq!(bus.in_flight(), 1);
+
+        bus.recreate();
+        assert!(subscription.take(UNLIMITED).await.is_err());
+        assert_eq!(
+            publish(&bus, "a").await,
+            PublishAck {
+                sequence: 1,
+                duplicate: false
+            }
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn its_time_is_tokios() {
+        let bus = MemoryBus::new(Duration::from_secs(3_600));
+        publish(&bus, "a").await;
+        let mut subscription = bus.subscribe().await.unwrap();
+        subscription.take(UNLIMITED).await.unwrap();
+        assert!(subscription.take(UNLIMITED).await.unwrap()[0].redelivered);
+    }
+}

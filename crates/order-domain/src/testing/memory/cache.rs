@@ -126,3 +126,8 @@ impl OrderCache for MemoryCache {
         self.max_bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    crate::order_cache_contract!(super::MemoryCache::new);
+}
