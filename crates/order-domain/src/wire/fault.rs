@@ -53,10 +53,7 @@ impl fmt::Display for Faults {
             let separator = if index == 0 { "" } else { "; " };
             write!(f, "{separator}{fault}")?;
         }
-        match self.faults.len().saturating_sub(LISTED_IN_LINE) {
-            0 => Ok(()),
-            more => write!(f, "; and {more} more"),
-        }
+        if self.faults.len() > LISTED_IN_LINE { f.write_str("; and more") } else { Ok(()) }
     }
 }
 

@@ -1,37 +1,10 @@
-//! One example, or a few, for each row of the format's table.
+//! What is accepted, and as what: an example for each row of the format's table and each liberty of the reader.
 
-use crate::testing::orders::{CAMEL_CASE_ORDER, CANONICAL_ORDER, sample_order};
-use crate::{Faults, Order, limits, parse, render};
+use std::collections::BTreeSet;
 
-/// The canonical sample with one piece of its text replaced.
-fn altered(from: &str, to: &str) -> String {
-    let canonical = str::from_utf8(CANONICAL_ORDER).unwrap();
-    assert_eq!(
-        canonical.matches(from).count(),
-        1,
-        "{from} stands once in the sample"
-    );
-    canonical.replacen(from, to, 1)
-}
-
-fn accepted(message: &str) -> Order {
-    parse(message.as_bytes())
-        .unwrap_or_else(|faults| panic!("{faults}\nin {message}"))
-        .order
-}
-
-fn faults_of(message: &[u8]) -> Faults {
-    parse(message).expect_err("the message has faults")
-}
-
-/// All faults, as `pointer reason`.
-fn refused(message: &str) -> Vec<String> {
-    faults_of(message.as_bytes())
-        .faults
-        .iter()
-        .map(|fault| format!("{} {}", fault.pointer, fault.reason))
-        .collect()
-}
+use super::{accepted, altered};
+use crate::testing::orders::{CAMEL_CASE_ORDER, CANONICAL_ORDER};
+use crate::{Field, FieldKind, ORDER_FIELDS, limits, parse, render};
 
 #[test]
 fn the_canonical_sample_comes_back_byte_for_byte() {
@@ -59,4 +32,254 @@ fn the_camel_case_sample_means_an_order_too() {
         r#""date_created":"2024-06-11T11:02:33.482913Z","oof_shard":""}"#,
     );
     assert_eq!(str::from_utf8(parsed.order.json()).unwrap(), expected);
+}
+
+#[test]
+fn optional_fields_may_be_absent_or_null() {
+    for (field, written) in [
+        (r#""entry":"WBIL","#, r#""entry":"","#),
+        (r#""zip":"2639809","#, r#""zip":"","#),
+        (r#""bank":"alpha","#, r#""bank":"","#),
+        (r#""delivery_cost":1500,"#, r#""delivery_cost":0,"#),
+        (r#""sale":30,"#, r#""sale":0,"#),
+        (r#""sm_id":99,"#, r#""sm_id":0,"#),
+        (r#""shardkey":"9","#, r#""shardkey":"","#),
+    ] {
+        let expected = altered(field, written);
+        let (name, _) = field.split_once(':').unwrap();
+        for message in [altered(field, ""), altered(field, &format!("{name}:null,"))] {
+            assert_eq!(accepted(&message).json(), expected.as_bytes(), "{message}");
+        }
+    }
+}
+
+#[test]
+fn items_may_be_absent_null_or_none() {
+    let canonical = str::from_utf8(CANONICAL_ORDER).unwrap();
+    let start = canonical.find(r#""items":"#).unwrap();
+    let end = canonical.find(r#""locale""#).unwrap();
+    for items in ["", r#""items":null,"#, r#""items":[],"#] {
+        let message = format!("{}{items}{}", &canonical[..start], &canonical[end..]);
+        let order = accepted(&message);
+        assert!(order.items.is_empty());
+        assert!(str::from_utf8(order.json()).unwrap().contains(r#""items":[],"#));
+    }
+}
+
+#[test]
+fn both_spellings_may_be_mixed_and_names_may_have_escapes() {
+    for (from, to) in [
+        (
+            r#""track_number":"WBILMTESTTRACK","entry""#,
+            r#""trackNumber":"WBILMTESTTRACK","entry""#,
+        ),
+        (r#""shardkey""#, r#""shardKey""#),
+        (r#""chrt_id""#, r#""chrtId""#),
+        (r#""sm_id""#, r#""\u0073m_id""#),
+    ] {
+        assert_eq!(accepted(&altered(from, to)).json(), CANONICAL_ORDER, "{to}");
+    }
+}
+
+#[test]
+fn unknown_fields_are_read_over_and_counted() {
+    for (to, unknown) in [
+        (r#""zip":"2639809","floor":3,"#, 1),
+        (
+            r#""zip":"2639809","floor":{"zip":["\ud800",{"a":1e999}]},"floor":null,"#,
+            2,
+        ),
+        (r#""zip":"2639809","Zip":"","ZIP":"","#, 2),
+        (r#""zip":"2639809","order_uid":"another","orderUid":7,"#, 0),
+    ] {
+        let parsed = parse(altered(r#""zip":"2639809","#, to).as_bytes()).unwrap();
+        assert_eq!(parsed.unknown_fields, unknown, "{to}");
+        assert_eq!(parsed.order.json(), CANONICAL_ORDER, "{to}");
+    }
+    let message = altered(
+        r#""locale":"en","#,
+        r#""locale":"en","price":5,"delivery_id":{},"#,
+    );
+    assert_eq!(parse(message.as_bytes()).unwrap().unknown_fields, 2);
+}
+
+#[test]
+fn nesting_is_read_over_however_deep() {
+    let deep = format!(
+        r#""locale":"en","deep":{}{},"#,
+        "[".repeat(200_000),
+        "]".repeat(200_000)
+    );
+    assert_eq!(
+        parse(altered(r#""locale":"en","#, &deep).as_bytes())
+            .unwrap()
+            .unknown_fields,
+        1
+    );
+}
+
+#[test]
+fn space_between_tokens_and_around_the_message_is_read_over() {
+    let canonical = str::from_utf8(CANONICAL_ORDER).unwrap();
+    let spaced = canonical.replace(r#"",""#, "\"\n\t,\r \"");
+    assert_eq!(accepted(&format!(" \n{spaced}\r\n ")).json(), CANONICAL_ORDER);
+}
+
+#[test]
+fn text_is_written_with_the_fewest_escapes() {
+    let message = altered(
+        r#""Ploshad Mira 15""#,
+        r#""\u0041\/\"\\\u00e9\ud83d\ude9a\u0007\b\t\u001F\u007f\u2028""#,
+    );
+    let order = accepted(&message);
+    assert_eq!(
+        order.delivery.address,
+        "A/\"\\é🚚\u{7}\u{8}\t\u{1f}\u{7f}\u{2028}"
+    );
+    let written = "\"A/\\\"\\\\é🚚\\u0007\\b\\t\\u001f\u{7f}\u{2028}\"";
+    assert!(str::from_utf8(order.json()).unwrap().contains(written));
+}
+
+#[test]
+fn text_may_have_as_many_bytes_as_its_limit() {
+    let plain = "é".repeat(limits::TEXT_BYTES / 2);
+    assert_eq!(
+        accepted(&altered("Ploshad Mira 15", &plain)).delivery.address,
+        plain
+    );
+    let searchable = "é".repeat(limits::SEARCHABLE_TEXT_BYTES / 2);
+    assert_eq!(
+        accepted(&altered(r#""test""#, &format!("\"{searchable}\""))).customer_id,
+        searchable
+    );
+    // The limit is of the text, not of its JSON.
+    let escaped = r"\u0001".repeat(limits::TEXT_BYTES);
+    assert_eq!(
+        accepted(&altered("Ploshad Mira 15", &escaped))
+            .delivery
+            .address
+            .len(),
+        limits::TEXT_BYTES
+    );
+}
+
+#[test]
+fn amounts_are_exact_and_written_without_exponent_trailing_zeros_or_minus_zero() {
+    for (number, written) in [
+        ("150.50", "150.5"),
+        ("-150.50", "-150.5"),
+        ("-0.0", "0"),
+        ("1.5e2", "150"),
+        ("100", "100"),
+        ("0.1", "0.1"),
+        ("99999999999999.9999", "99999999999999.9999"),
+        ("999999999999999999", "999999999999999999"),
+        ("0.0001", "0.0001"),
+    ] {
+        let order = accepted(&altered(r#""amount":1817"#, &format!(r#""amount":{number}"#)));
+        assert_eq!(order.payment.amount.to_string(), written);
+        assert!(
+            str::from_utf8(order.json())
+                .unwrap()
+                .contains(&format!(r#""amount":{written},"#)),
+            "{number}"
+        );
+    }
+}
+
+#[test]
+fn integers_reach_their_limits() {
+    let order = accepted(&altered(
+        r#""chrt_id":9934930"#,
+        r#""chrt_id":9223372036854775807"#,
+    ));
+    assert_eq!(order.items[0].chrt_id, i64::MAX);
+    let order = accepted(&altered(r#""nm_id":2389212"#, r#""nm_id":-9223372036854775808"#));
+    assert_eq!(order.items[0].nm_id, i64::MIN);
+    let order = accepted(&altered(r#""status":202"#, r#""status":-2147483648"#));
+    assert_eq!(order.items[0].status, i32::MIN);
+    let order = accepted(&altered(r#""sm_id":99"#, r#""sm_id":-0"#));
+    assert!(str::from_utf8(order.json()).unwrap().contains(r#""sm_id":0,"#));
+}
+
+#[test]
+fn dates_are_written_in_utc_cut_to_microseconds() {
+    for (date, written) in [
+        (
+            "2024-06-11T14:02:33.482913746+03:00",
+            "2024-06-11T11:02:33.482913Z",
+        ),
+        ("2024-06-11T14:02:33.500Z", "2024-06-11T14:02:33.5Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59.999999Z"),
+        (r"2024\u002d06-11T14:02:33Z", "2024-06-11T14:02:33Z"),
+    ] {
+        let order = accepted(&altered("2021-11-26T06:22:19Z", date));
+        assert_eq!(order.date_created.to_string(), written);
+        assert!(str::from_utf8(order.json()).unwrap().contains(written));
+    }
+}
+
+#[test]
+fn the_payments_time_is_unix_seconds_or_a_date_cut_to_seconds() {
+    for (given, seconds) in [
+        ("1637907727", 1_637_907_727),
+        ("0", 0),
+        ("-9223372036854775808", i64::MIN),
+        (r#""2021-11-26T06:22:07.999999999Z""#, 1_637_907_727),
+        (r#""0001-01-01T00:00:00Z""#, -62_135_596_800),
+        (r#""1969-12-31T23:59:58.5Z""#, -2),
+    ] {
+        let order = accepted(&altered("1637907727", given));
+        assert_eq!(order.payment.payment_dt, seconds, "{given}");
+        assert!(
+            str::from_utf8(order.json())
+                .unwrap()
+                .contains(&format!(r#""payment_dt":{seconds},"#))
+        );
+    }
+}
+
+#[test]
+fn the_table_has_the_fields_that_are_required() {
+    fn collect(prefix: &str, fields: &[Field], required: &mut BTreeSet<String>) {
+        for field in fields.iter().filter(|field| field.required) {
+            match field.kind {
+                FieldKind::Object { fields } => {
+                    collect(&format!("{prefix}{}.", field.name), fields, required)
+                }
+                _ => {
+                    required.insert(format!("{prefix}{}", field.name));
+                }
+            }
+        }
+        for field in fields {
+            if let FieldKind::List { fields, .. } = field.kind {
+                collect(&format!("{prefix}{}.", field.name), fields, required);
+            }
+        }
+    }
+
+    let mut required = BTreeSet::new();
+    collect("", ORDER_FIELDS, &mut required);
+    let expected = "order_uid track_number locale customer_id delivery_service date_created \
+        delivery.name delivery.phone delivery.city delivery.address \
+        payment.transaction payment.currency payment.provider payment.amount payment.payment_dt payment.goods_total \
+        payment.custom_fee \
+        items.chrt_id items.track_number items.price items.name items.total_price items.nm_id items.brand items.status";
+    assert_eq!(
+        required,
+        expected.split_ascii_whitespace().map(str::to_owned).collect()
+    );
+}
+
+#[test]
+fn an_order_may_have_as_many_items_as_the_limit() {
+    let mut parts = parse(CANONICAL_ORDER).unwrap().order.into_parts();
+    parts.items = vec![parts.items[0].clone(); limits::ITEMS];
+    for (index, item) in (0_i64..).zip(&mut parts.items) {
+        item.chrt_id = index;
+    }
+    let order = accepted(str::from_utf8(&render(&parts)).unwrap());
+    assert_eq!(order.into_parts(), parts, "all items, in their order");
 }
