@@ -1,1 +1,26 @@
-//! order-postgres
+#![doc = include_str!("../README.md")]
+
+mod bulk;
+mod columns;
+mod commit_log;
+mod connector;
+mod dead_letters;
+mod failure;
+mod listener;
+mod migrations;
+mod pool;
+mod postgres;
+mod repository;
+mod rows;
+mod settings;
+mod store;
+mod timestamptz;
+mod tls;
+
+pub use commit_log::PostgresCommitLog;
+pub use connector::SetupError;
+pub use dead_letters::PostgresDeadLetters;
+pub use migrations::{Migration, MigrationError, MigrationState, migrate, migration_status};
+pub use postgres::PostgresStore;
+pub use repository::PostgresOrderRepository;
+pub use settings::{PostgresSettings, PostgresUrl, PostgresUrlError, SchemaName, SchemaNameError};

@@ -1,0 +1,147 @@
+//! Connections kept open, each lent for one piece of work at a time.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool::Runtime;
+use deadpool::managed::{
+    self, Manager, Metrics, Object, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts,
+};
+use deadpool_postgres::ClientWrapper;
+use tokio::time::timeout;
+
+use crate::connector::{Connector, Session};
+use crate::failure::Failure;
+
+/// A connection that was used within this time is lent again without being asked whether it lives.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
+/// Connections kept open for one purpose.
+pub(crate) struct Pool {
+    connections: managed::Pool<Connections>,
+}
+
+/// How many connections, and how long to wait for one of them.
+pub(crate) struct PoolSize {
+    pub(crate) connections: usize,
+    pub(crate) wait: Duration,
+}
+
+impl Pool {
+    /// A pool without a connection yet. Does not touch the network.
+    ///
+    /// Its own semaphore is the short queue that stands before a purpose: whoever waits longer than `wait` is turned away.
+    pub(crate) fn new(connector: &Arc<Connector>, session: Session, size: PoolSize) -> Self {
+        let settings = connector.settings();
+        let connections = managed::Pool::builder(Connections {
+            connector: Arc::clone(connector),
+            session,
+        })
+        .max_size(size.connections)
+        .timeouts(Timeouts {
+            wait: Some(size.wait),
+            create: Some(settings.create_timeout),
+            recycle: Some(settings.recycle_timeout),
+        })
+        // What was used last is used next: few connections under little load, and those with warm caches.
+        .queue_mode(QueueMode::Lifo)
+        .runtime(Runtime::Tokio1)
+        .build()
+        .expect("a runtime is named, which is all that time-outs need");
+        Pool { connections }
+    }
+
+    /// Lends a connection.
+    pub(crate) async fn lend(&self) -> Result<Lent, Failure> {
+        let object = self.connections.get().await.map_err(|error| match error {
+            PoolError::Backend(failure) => failure,
+            PoolError::Timeout(kind) => Failure::unavailable(format!("no connection in time ({kind:?})")),
+            other => Failure::unavailable(format!("no connection ({other:?})")),
+        })?;
+        Ok(Lent { object: Some(object) })
+    }
+
+    /// Does a piece of work on a connection within `deadline`, waiting for the connection included.
+    ///
+    /// After a time-out the connection is dropped instead of going back: it may still be busy with the old statement, and the
+    /// next borrower would wait for that. Nothing is cancelled on the server. So it is where the future is dropped.
+    pub(crate) async fn within<T>(
+        &self,
+        deadline: Duration,
+        work: impl AsyncFnOnce(&Lent) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let attempt = async {
+            let lent = self.lend().await?;
+            let result = work(&lent).await;
+            // A rejected value leaves a connection as good as before. Anything else might not: a former primary, a
+            // statement prepared before a migration.
+            if matches!(result, Ok(_) | Err(Failure::Rejected(_))) {
+                lent.give_back();
+            }
+            result
+        };
+        match timeout(deadline, attempt).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::unavailable(format!("not done within {deadline:?}"))),
+        }
+    }
+}
+
+/// A connection on loan. Dropped, it is closed; only [`give_back`](Lent::give_back) returns it to the pool.
+pub(crate) struct Lent {
+    object: Option<Object<Connections>>,
+}
+
+impl Lent {
+    /// Returns the connection, on which no statement is under way, to the pool.
+    pub(crate) fn give_back(mut self) {
+        drop(self.object.take());
+    }
+}
+
+impl Deref for Lent {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        self.object
+            .as_deref()
+            .expect("a connection is only taken out when its loan ends")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take() {
+            drop(Object::take(object));
+        }
+    }
+}
+
+/// Opens connections for the pool, and looks at them before they are lent again.
+struct Connections {
+    connector: Arc<Connector>,
+    session: Session,
+}
+
+impl Manager for Connections {
+    type Type = ClientWrapper;
+    type Error = Failure;
+
+    async fn create(&self) -> Result<ClientWrapper, Failure> {
+        let (client, task) = self.connector.open(self.session, || {}).await?;
+        Ok(ClientWrapper::new(client, task))
+    }
+
+    async fn recycle(&self, client: &mut ClientWrapper, metrics: &Metrics) -> RecycleResult<Failure> {
+        if client.is_closed() {
+            return Err(RecycleError::message("closed"));
+        }
+        // Under load this costs nothing; after a rest, a connection whose other side vanished without a word is found here
+        // instead of by someone's order.
+        if metrics.last_used() > TRUSTED_FOR {
+            client.simple_query("").await.map_err(Failure::from)?;
+        }
+        Ok(())
+    }
+}

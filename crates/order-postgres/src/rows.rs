@@ -1,0 +1,193 @@
+//! Rows read back as orders.
+
+use order_domain::{
+    Amount, Delivery, Item, OrderDocument, OrderParts, OrderUid, Payment, Revision, UtcDateTime,
+};
+use rust_decimal::Decimal;
+use tokio_postgres::Row;
+use tokio_postgres::types::FromSql;
+
+use crate::failure::Failure;
+use crate::timestamptz::Micros;
+
+/// What [`StoredOrder::read`] reads, from the table `orders`.
+macro_rules! order_columns {
+    () => {
+        "orders.order_uid, orders.published_at, orders.sequence, orders.document_bytes, orders.track_number, orders.entry,
+         orders.locale, orders.internal_signature, orders.customer_id, orders.delivery_service, orders.shardkey,
+         orders.sm_id, orders.date_created, orders.oof_shard"
+    };
+}
+
+/// What [`delivery`] reads, from the table `delivery`.
+macro_rules! delivery_columns {
+    () => {
+        "delivery.name, delivery.phone, delivery.zip, delivery.city, delivery.address, delivery.region, delivery.email"
+    };
+}
+
+/// What [`payment`] reads, from the table `payment`.
+macro_rules! payment_columns {
+    () => {
+        "payment.transaction, payment.request_id, payment.currency, payment.provider, payment.amount, payment.payment_dt,
+         payment.bank, payment.delivery_cost, payment.goods_total, payment.custom_fee"
+    };
+}
+
+/// What [`items`] reads, from the table `items`: the items of one order as arrays, so that an order is one row, and its own
+/// columns are not repeated for each of a thousand items.
+macro_rules! item_columns {
+    () => {
+        "array_agg(position) AS positions, array_agg(chrt_id) AS chrt_ids, array_agg(track_number) AS track_numbers,
+         array_agg(price) AS prices, array_agg(rid) AS rids, array_agg(name) AS names, array_agg(sale) AS sales,
+         array_agg(size) AS sizes, array_agg(total_price) AS total_prices, array_agg(nm_id) AS nm_ids,
+         array_agg(brand) AS brands, array_agg(status) AS statuses"
+    };
+}
+
+pub(crate) use {delivery_columns, item_columns, order_columns, payment_columns};
+
+/// How many columns each of the above reads.
+pub(crate) const ORDER_WIDTH: usize = 14;
+pub(crate) const DELIVERY_WIDTH: usize = 7;
+pub(crate) const PAYMENT_WIDTH: usize = 10;
+
+/// An order without what stands in the other tables.
+pub(crate) struct StoredOrder {
+    pub(crate) revision: Revision,
+    pub(crate) date_created: Micros,
+    pub(crate) document_bytes: usize,
+    parts: OrderParts,
+}
+
+impl StoredOrder {
+    /// Reads the columns from `at` on.
+    pub(crate) fn read(row: &Row, at: usize) -> Result<Self, Failure> {
+        let date_created: Micros = get(row, at + 12)?;
+        Ok(StoredOrder {
+            revision: revision(row, at + 1, at + 2)?,
+            date_created,
+            document_bytes: usize::try_from(get::<i32>(row, at + 3)?).unwrap_or(0),
+            parts: OrderParts {
+                order_uid: OrderUid::new(get(row, at)?).map_err(Failure::undecodable)?,
+                track_number: get(row, at + 4)?,
+                entry: get(row, at + 5)?,
+                delivery: Delivery::default(),
+                payment: Payment::default(),
+                items: Vec::new(),
+                locale: get(row, at + 6)?,
+                internal_signature: get(row, at + 7)?,
+                customer_id: get(row, at + 8)?,
+                delivery_service: get(row, at + 9)?,
+                shardkey: get(row, at + 10)?,
+                sm_id: get(row, at + 11)?,
+                date_created: UtcDateTime::from_unix_micros(date_created.0).map_err(Failure::undecodable)?,
+                oof_shard: get(row, at + 13)?,
+            },
+        })
+    }
+
+    pub(crate) fn uid(&self) -> &OrderUid {
+        &self.parts.order_uid
+    }
+
+    /// The whole order, rendered.
+    pub(crate) fn document(
+        mut self,
+        delivery: Delivery,
+        payment: Payment,
+        items: Vec<Item>,
+    ) -> OrderDocument {
+        self.parts.delivery = delivery;
+        self.parts.payment = payment;
+        self.parts.items = items;
+        OrderDocument::from_stored(&self.parts, self.revision)
+    }
+}
+
+/// Reads the columns from `at` on.
+pub(crate) fn delivery(row: &Row, at: usize) -> Result<Delivery, Failure> {
+    Ok(Delivery {
+        name: get(row, at)?,
+        phone: get(row, at + 1)?,
+        zip: get(row, at + 2)?,
+        city: get(row, at + 3)?,
+        address: get(row, at + 4)?,
+        region: get(row, at + 5)?,
+        email: get(row, at + 6)?,
+    })
+}
+
+/// Reads the columns from `at` on.
+pub(crate) fn payment(row: &Row, at: usize) -> Result<Payment, Failure> {
+    Ok(Payment {
+        transaction: get(row, at)?,
+        request_id: get(row, at + 1)?,
+        currency: get(row, at + 2)?,
+        provider: get(row, at + 3)?,
+        amount: amount(get(row, at + 4)?)?,
+        payment_dt: get(row, at + 5)?,
+        bank: get(row, at + 6)?,
+        delivery_cost: amount(get(row, at + 7)?)?,
+        goods_total: amount(get(row, at + 8)?)?,
+        custom_fee: amount(get(row, at + 9)?)?,
+    })
+}
+
+/// Reads the columns from `at` on; they are NULL where an order has no items.
+pub(crate) fn items(row: &Row, at: usize) -> Result<Vec<Item>, Failure> {
+    let Some(positions) = get::<Option<Vec<i32>>>(row, at)? else {
+        return Ok(Vec::new());
+    };
+    let (chrt_ids, track_numbers) = (get::<Vec<i64>>(row, at + 1)?, get::<Vec<&str>>(row, at + 2)?);
+    let (prices, rids) = (get::<Vec<Decimal>>(row, at + 3)?, get::<Vec<&str>>(row, at + 4)?);
+    let (names, sales) = (get::<Vec<&str>>(row, at + 5)?, get::<Vec<i32>>(row, at + 6)?);
+    let (sizes, total_prices) = (get::<Vec<&str>>(row, at + 7)?, get::<Vec<Decimal>>(row, at + 8)?);
+    let (nm_ids, brands) = (get::<Vec<i64>>(row, at + 9)?, get::<Vec<&str>>(row, at + 10)?);
+    let statuses = get::<Vec<i32>>(row, at + 11)?;
+
+    // The arrays are built from sorted rows and come sorted, but nothing promises it. They are of one length: each of their
+    // elements is from one row.
+    let mut places: Vec<usize> = (0..positions.len()).collect();
+    places.sort_by_key(|&place| positions[place]);
+    places
+        .into_iter()
+        .map(|place| {
+            Ok(Item {
+                chrt_id: chrt_ids[place],
+                track_number: track_numbers[place].to_owned(),
+                price: amount(prices[place])?,
+                rid: rids[place].to_owned(),
+                name: names[place].to_owned(),
+                sale: sales[place],
+                size: sizes[place].to_owned(),
+                total_price: amount(total_prices[place])?,
+                nm_id: nm_ids[place],
+                brand: brands[place].to_owned(),
+                status: statuses[place],
+            })
+        })
+        .collect()
+}
+
+/// One column; the error names it.
+pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, at: usize) -> Result<T, Failure> {
+    row.try_get(at).map_err(|error| {
+        let column = row.columns().get(at).map_or("?", |column| column.name());
+        Failure::undecodable(format!("the column {column} cannot be read: {error}"))
+    })
+}
+
+/// A revision from two columns.
+pub(crate) fn revision(row: &Row, published_at: usize, sequence: usize) -> Result<Revision, Failure> {
+    let Micros(published_at) = get(row, published_at)?;
+    let sequence = u64::try_from(get::<i64>(row, sequence)?).map_err(Failure::undecodable)?;
+    Ok(Revision {
+        published_at,
+        sequence,
+    })
+}
+
+fn amount(value: Decimal) -> Result<Amount, Failure> {
+    Amount::new(value).map_err(Failure::undecodable)
+}

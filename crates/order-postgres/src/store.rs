@@ -1,0 +1,297 @@
+//! Storing a batch: one transaction, sent in one round trip.
+
+use std::collections::{HashMap, HashSet};
+
+use deadpool_postgres::ClientWrapper;
+use futures::{join, try_join};
+use order_domain::{Batch, LogCursor, OrderUid, Revision, StoreOutcome, StoreReport};
+use tokio_postgres::{Error, Row, Statement};
+
+use crate::columns::{Deliveries, Items, LetterKeys, Letters, Orders, Parameters, Payments, Versions};
+use crate::failure::Failure;
+use crate::rows::{get, revision};
+
+/// Names that all replicas of one instance share.
+pub(crate) struct Shared {
+    /// What the lock on the commit log is derived from.
+    pub(crate) lock_key: String,
+    /// The channel on which a commit is announced.
+    pub(crate) channel: String,
+}
+
+/// Stores the newer of two versions, and answers which orders that changed.
+///
+/// The rows come sorted by key, so that batches stored side by side lock them in one order and cannot deadlock.
+const UPSERT_ORDERS: &str = "
+    INSERT INTO orders AS stored (
+        order_uid, published_at, sequence, track_number, entry, locale, internal_signature, customer_id, delivery_service,
+        shardkey, sm_id, date_created, oof_shard, document_bytes)
+    SELECT * FROM unnest(
+        $1::text[], $2::timestamptz[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+        $10::text[], $11::integer[], $12::timestamptz[], $13::text[], $14::integer[])
+    ON CONFLICT (order_uid) DO UPDATE SET
+        (published_at, sequence, track_number, entry, locale, internal_signature, customer_id, delivery_service,
+         shardkey, sm_id, date_created, oof_shard, document_bytes, stored_at)
+      = (excluded.published_at, excluded.sequence, excluded.track_number, excluded.entry, excluded.locale,
+         excluded.internal_signature, excluded.customer_id, excluded.delivery_service, excluded.shardkey, excluded.sm_id,
+         excluded.date_created, excluded.oof_shard, excluded.document_bytes, now())
+    WHERE (stored.published_at, stored.sequence) < (excluded.published_at, excluded.sequence)
+    RETURNING order_uid";
+
+/// The orders of the batch (`$1` to `$3`) that this transaction changed, each with its place in the batch.
+///
+/// `xmin` names the transaction that wrote a row. It leaves out the versions that were stored before, so that a batch delivered
+/// again writes nothing. The revision is compared as well, because transaction numbers come round again after 2³² of them.
+///
+/// Each statement asks for itself, instead of being part of one that begins with the upsert: a statement sees what was committed
+/// when it began, and the upsert may have waited for a batch that added items which then have to be removed.
+macro_rules! changed {
+    () => {
+        "(SELECT order_uid, published_at, sequence, place
+          FROM unnest($1::text[], $2::timestamptz[], $3::bigint[])
+               WITH ORDINALITY AS batch (order_uid, published_at, sequence, place)
+          JOIN orders USING (order_uid, published_at, sequence)
+          WHERE orders.xmin = pg_current_xact_id()::xid) AS changed"
+    };
+}
+
+const UPSERT_DELIVERY: &str = concat!(
+    "INSERT INTO delivery (order_uid, name, phone, zip, city, address, region, email)
+     SELECT changed.order_uid, name, phone, zip, city, address, region, email
+     FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[])
+          WITH ORDINALITY AS given (name, phone, zip, city, address, region, email, place)
+     JOIN ",
+    changed!(),
+    " USING (place)
+     ON CONFLICT (order_uid) DO UPDATE SET (name, phone, zip, city, address, region, email)
+       = (excluded.name, excluded.phone, excluded.zip, excluded.city, excluded.address, excluded.region, excluded.email)"
+);
+
+const UPSERT_PAYMENT: &str = concat!(
+    "INSERT INTO payment (
+         order_uid, transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost, goods_total, custom_fee)
+     SELECT changed.order_uid, transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost,
+         goods_total, custom_fee
+     FROM unnest(
+         $4::text[], $5::text[], $6::text[], $7::text[], $8::numeric[], $9::bigint[], $10::text[], $11::numeric[],
+         $12::numeric[], $13::numeric[])
+          WITH ORDINALITY AS given (transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost,
+              goods_total, custom_fee, place)
+     JOIN ",
+    changed!(),
+    " USING (place)
+     ON CONFLICT (order_uid) DO UPDATE SET
+         (transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost, goods_total, custom_fee)
+       = (excluded.transaction, excluded.request_id, excluded.currency, excluded.provider, excluded.amount,
+          excluded.payment_dt, excluded.bank, excluded.delivery_cost, excluded.goods_total, excluded.custom_fee)"
+);
+
+const REMOVE_ITEMS: &str = concat!(
+    "DELETE FROM items USING ",
+    changed!(),
+    " WHERE items.order_uid = changed.order_uid"
+);
+
+const INSERT_ITEMS: &str = concat!(
+    "INSERT INTO items (
+         order_uid, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status)
+     SELECT changed.order_uid, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status
+     FROM unnest(
+         $4::integer[], $5::integer[], $6::bigint[], $7::text[], $8::numeric[], $9::text[], $10::text[], $11::integer[],
+         $12::text[], $13::numeric[], $14::bigint[], $15::text[], $16::integer[])
+          AS item (place, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status)
+     JOIN ",
+    changed!(),
+    " USING (place)"
+);
+
+/// What is known of a dead letter already, that it was discarded say, stays.
+const INSERT_DEAD_LETTERS: &str = "
+    INSERT INTO dead_letters (published_at, sequence, subject, headers, payload, reason, order_uid)
+    SELECT published_at, sequence, subject, headers::json, payload, reason, order_uid
+    FROM unnest($1::timestamptz[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[])
+         AS letter (published_at, sequence, subject, headers, payload, reason, order_uid)
+    ON CONFLICT DO NOTHING";
+
+const MARK_REPLAYED: &str = "
+    UPDATE dead_letters SET state = 'replayed'
+    WHERE (published_at, sequence) IN (SELECT * FROM unnest($1::timestamptz[], $2::bigint[]))";
+
+/// Held until the commit is visible: the transaction ends before its locks are released.
+const LOCK_LOG: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
+
+const APPEND_TO_LOG: &str = concat!(
+    "WITH entry AS (
+         INSERT INTO commit_log (changes, order_uids, published_at, sequences)
+         SELECT count(*), array_agg(order_uid), array_agg(published_at), array_agg(sequence)
+         FROM ",
+    changed!(),
+    "    HAVING count(*) > 0
+         RETURNING position, mark)
+     SELECT position, mark, pg_notify($4, position::text) FROM entry"
+);
+
+const STORED_REVISIONS: &str =
+    "SELECT order_uid, published_at, sequence FROM orders WHERE order_uid = ANY($1)";
+
+/// The statements of a batch, prepared on one connection.
+struct Prepared {
+    orders: Statement,
+    delivery: Statement,
+    payment: Statement,
+    remove_items: Statement,
+    items: Statement,
+    dead_letters: Statement,
+    replayed: Statement,
+    lock: Statement,
+    log: Statement,
+}
+
+impl Prepared {
+    async fn on(client: &ClientWrapper) -> Result<Self, Error> {
+        let (orders, delivery, payment, remove_items, items, dead_letters, replayed, lock, log) = try_join!(
+            client.prepare_cached(UPSERT_ORDERS),
+            client.prepare_cached(UPSERT_DELIVERY),
+            client.prepare_cached(UPSERT_PAYMENT),
+            client.prepare_cached(REMOVE_ITEMS),
+            client.prepare_cached(INSERT_ITEMS),
+            client.prepare_cached(INSERT_DEAD_LETTERS),
+            client.prepare_cached(MARK_REPLAYED),
+            client.prepare_cached(LOCK_LOG),
+            client.prepare_cached(APPEND_TO_LOG),
+        )?;
+        Ok(Prepared {
+            orders,
+            delivery,
+            payment,
+            remove_items,
+            items,
+            dead_letters,
+            replayed,
+            lock,
+            log,
+        })
+    }
+}
+
+/// Stores a batch on this connection, and returns when its transaction has ended either way.
+pub(crate) async fn store(
+    client: &ClientWrapper,
+    batch: &Batch,
+    shared: &Shared,
+) -> Result<StoreReport, Failure> {
+    let versions = Versions::of(batch.orders())?;
+    let (orders, deliveries) = (Orders::of(batch.orders()), Deliveries::of(batch.orders()));
+    let (payments, items) = (Payments::of(batch.orders()), Items::of(batch.orders()));
+    let (letters, replayed) = (
+        Letters::of(batch.dead_letters())?,
+        LetterKeys::of(batch.replayed())?,
+    );
+    let mut entry = versions.parameters();
+    entry.push(&shared.channel);
+    let any_orders = !batch.orders().is_empty();
+    let any_letters = !batch.dead_letters().is_empty();
+    let any_replayed = !batch.replayed().is_empty();
+    let of = Prepared::on(client).await?;
+
+    // A statement is sent when its future is first polled, and these are polled in this order without waiting for one another's
+    // answers. So the whole transaction, its end included, is on its way before anything can interrupt: dropped half way, it
+    // is decided all the same. After an error the server refuses the rest, and takes COMMIT as ROLLBACK.
+    let (begin, changed, delivery, payment, removed, inserted, dead, marked, locked, logged, commit) = join!(
+        client.batch_execute("BEGIN"),
+        query_if(any_orders, client, &of.orders, orders.parameters(&versions)),
+        query_if(any_orders, client, &of.delivery, deliveries.parameters(&versions)),
+        query_if(any_orders, client, &of.payment, payments.parameters(&versions)),
+        query_if(any_orders, client, &of.remove_items, versions.parameters()),
+        query_if(!items.is_empty(), client, &of.items, items.parameters(&versions)),
+        query_if(any_letters, client, &of.dead_letters, letters.parameters()),
+        query_if(any_replayed, client, &of.replayed, replayed.parameters()),
+        query_if(any_orders, client, &of.lock, vec![&shared.lock_key]),
+        query_if(any_orders, client, &of.log, entry),
+        client.batch_execute("COMMIT"),
+    );
+    // The first error is the real one; those after it only say that the transaction was given up.
+    begin?;
+    let changed = changed?;
+    for answer in [delivery, payment, removed, inserted, dead, marked, locked] {
+        answer?;
+    }
+    let logged = logged?;
+    commit?;
+
+    report(client, batch, &changed, &logged).await
+}
+
+async fn query_if(
+    wanted: bool,
+    client: &ClientWrapper,
+    statement: &Statement,
+    parameters: Parameters<'_>,
+) -> Result<Vec<Row>, Error> {
+    if wanted {
+        client.query(statement, &parameters).await
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+/// Says what became of each order. Those that did not change are looked up after the commit, since they are rare: whatever
+/// is stored by then is at least as new.
+async fn report(
+    client: &ClientWrapper,
+    batch: &Batch,
+    changed: &[Row],
+    logged: &[Row],
+) -> Result<StoreReport, Failure> {
+    let changed = changed
+        .iter()
+        .map(|row| get(row, 0))
+        .collect::<Result<HashSet<&str>, _>>()?;
+    let others: Vec<&OrderUid> = batch
+        .orders()
+        .iter()
+        .map(|version| &version.order.order_uid)
+        .filter(|uid| !changed.contains(uid.as_str()))
+        .collect();
+    let stored = if others.is_empty() {
+        HashMap::new()
+    } else {
+        stored_revisions(client, &others).await?
+    };
+
+    let outcomes = batch
+        .orders()
+        .iter()
+        .map(|version| {
+            let uid = version.order.order_uid.as_str();
+            if changed.contains(uid) {
+                return Ok(StoreOutcome::Stored);
+            }
+            // Only a row deleted by hand in this moment can be missing.
+            let by = stored
+                .get(uid)
+                .ok_or_else(|| Failure::unavailable("an order vanished after it was stored"))?;
+            Ok(StoreOutcome::Superseded { by: *by })
+        })
+        .collect::<Result<_, Failure>>()?;
+    let logged = match logged.first() {
+        Some(row) => Some(LogCursor {
+            position: get(row, 0)?,
+            mark: get(row, 1)?,
+        }),
+        None => None,
+    };
+    Ok(StoreReport { outcomes, logged })
+}
+
+async fn stored_revisions(
+    client: &ClientWrapper,
+    uids: &[&OrderUid],
+) -> Result<HashMap<String, Revision>, Failure> {
+    let uids: Vec<&str> = uids.iter().map(|uid| uid.as_str()).collect();
+    let statement = client.prepare_cached(STORED_REVISIONS).await?;
+    let rows = client.query(&statement, &[&uids]).await?;
+    rows.iter()
+        .map(|row| Ok((get(row, 0)?, revision(row, 1, 2)?)))
+        .collect()
+}
