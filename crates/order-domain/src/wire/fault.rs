@@ -53,7 +53,11 @@ impl fmt::Display for Faults {
             let separator = if index == 0 { "" } else { "; " };
             write!(f, "{separator}{fault}")?;
         }
-        if self.faults.len() > LISTED_IN_LINE { f.write_str("; and more") } else { Ok(()) }
+        if self.faults.len() > LISTED_IN_LINE {
+            f.write_str("; and more")
+        } else {
+            Ok(())
+        }
     }
 }
 

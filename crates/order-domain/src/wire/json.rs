@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// What kind of value this JSON text is, in words that fit after "is".
@@ -86,6 +86,40 @@ pub(super) fn for_each_field<'de>(
     let mut deserializer = serde_json::Deserializer::from_str(json);
     deserializer.deserialize_map(FieldsVisitor(each))?;
     deserializer.end()
+}
+
+/// The first elements of this JSON array, at most so many, and how many it has in all.
+///
+/// # Errors
+///
+/// The text is not a JSON array.
+pub(super) fn first_elements(json: &str, most: usize) -> Result<(Vec<&RawValue>, usize), serde_json::Error> {
+    struct ElementsVisitor(usize);
+
+    impl<'de> Visitor<'de> for ElementsVisitor {
+        type Value = (Vec<&'de RawValue>, usize);
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+            let mut first = Vec::new();
+            let mut len = 0;
+            while let Some(element) = elements.next_element()? {
+                len += 1;
+                if len <= self.0 {
+                    first.push(element);
+                }
+            }
+            Ok((first, len))
+        }
+    }
+
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let elements = deserializer.deserialize_seq(ElementsVisitor(most))?;
+    deserializer.end()?;
+    Ok(elements)
 }
 
 /// Writes a JSON string as serde_json does: only what must be escaped is.

@@ -1,16 +1,19 @@
-//! The kinds of values of the wire format: how each is read, checked and written.
+//! The kinds of values of the wire format: how each is read, checked and written. Those that hold others are in
+//! [`compound`](super::compound).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, Visitor};
 use serde_json::value::RawValue;
 
 use super::fault::{FaultList, Place, Reason};
 use super::json::{kind_of, unescape, write_decimal, write_string};
 use super::limits;
-use super::object::{FieldKind, Object};
-use crate::{Amount, OrderUid, UtcDateTime};
+use super::schema::FieldKind;
+use crate::{Amount, AmountError, OrderUid, UtcDateTime, UtcDateTimeError};
 
 /// A kind of value: how the first pass reads it, how the second pass looks at it, which rules hold for it, and how it is
 /// written. All the passes know about a field is its row in the table and this.
@@ -42,14 +45,17 @@ pub(super) struct Inspection {
     pub(super) unknown_fields: u32,
 }
 
-/// The kind of value where only the JSON text itself matters, and where the type alone holds every rule.
+/// A kind of value of which both passes read the JSON text, by one function, and whose type alone holds every rule.
 pub(super) trait Scalar {
+    /// As in [`Kind`].
     type Value;
+    /// As in [`Kind`].
     const KIND: FieldKind;
 
     /// Reads a JSON value that is not null.
     fn from_json(json: &str) -> Result<Self::Value, Reason>;
 
+    /// Writes a value as canonical JSON.
     fn write(value: &Self::Value, out: &mut Vec<u8>);
 }
 
@@ -78,7 +84,7 @@ impl<S: Scalar> Kind for S {
 }
 
 /// The reason why a value of the wrong kind is at fault.
-fn wrong_kind(expected: &str, json: &str) -> Reason {
+pub(super) fn wrong_kind(expected: &str, json: &str) -> Reason {
     format!("must be {expected}, is {}", kind_of(json)).into()
 }
 
@@ -88,7 +94,7 @@ fn is_number(json: &str) -> bool {
 }
 
 /// The text that a JSON string stands for, or why there is none.
-fn text_of<'a>(json: &'a str, expected: &str) -> Result<std::borrow::Cow<'a, str>, Reason> {
+fn text_of<'a>(json: &'a str, expected: &str) -> Result<Cow<'a, str>, Reason> {
     if !json.starts_with('"') {
         return Err(wrong_kind(expected, json));
     }
@@ -123,7 +129,7 @@ impl Scalar for Money {
             return Err(wrong_kind("a number", json));
         }
         json.parse()
-            .map_err(|fault: crate::AmountError| fault.to_string().into())
+            .map_err(|fault: AmountError| fault.to_string().into())
     }
 
     fn write(value: &Amount, out: &mut Vec<u8>) {
@@ -165,7 +171,7 @@ impl Scalar for Int32 {
 }
 
 /// Reads a JSON number without fraction and exponent. `1.0` is not taken for an integer: whoever writes it works with floats.
-fn read_integer<T: std::str::FromStr>(json: &str, expected: &str) -> Result<T, Reason> {
+fn read_integer<T: FromStr>(json: &str, expected: &str) -> Result<T, Reason> {
     json.parse().map_err(|_| {
         if !is_number(json) {
             wrong_kind(expected, json)
@@ -187,7 +193,7 @@ impl Scalar for Moment {
     fn from_json(json: &str) -> Result<UtcDateTime, Reason> {
         let text = text_of(json, "an RFC 3339 date and time")?;
         text.parse()
-            .map_err(|fault: crate::UtcDateTimeError| fault.to_string().into())
+            .map_err(|fault: UtcDateTimeError| fault.to_string().into())
     }
 
     fn write(value: &UtcDateTime, out: &mut Vec<u8>) {
@@ -288,139 +294,6 @@ impl<const MAX_BYTES: usize> Kind for Text<MAX_BYTES> {
     }
 }
 
-/// An object within an order.
-pub(super) struct Nested<T>(PhantomData<T>);
-
-impl<T: Object> Kind for Nested<T> {
-    type Value = T;
-    const KIND: FieldKind = FieldKind::Object { fields: T::FIELDS };
-
-    fn read<'de, D: Deserializer<'de>>(from: D, unknown: &mut u32) -> Result<Option<T>, D::Error> {
-        struct ObjectVisitor<'a, T>(&'a mut u32, PhantomData<T>);
-
-        impl<'de, T: Object> Visitor<'de> for ObjectVisitor<'_, T> {
-            type Value = Option<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
-                T::read(map, self.0).map(Some)
-            }
-
-            fn visit_unit<E>(self) -> Result<Option<T>, E> {
-                Ok(None)
-            }
-        }
-
-        from.deserialize_any(ObjectVisitor(unknown, PhantomData))
-    }
-
-    fn inspect(json: &str, _required: bool, place: &Place<'_>, seen: &mut Inspection) -> Option<T> {
-        if json.starts_with('{') {
-            T::inspect(json, place, seen)
-        } else {
-            seen.faults.add(place, wrong_kind("an object", json));
-            None
-        }
-    }
-
-    fn check(value: &T, _required: bool, place: &Place<'_>, faults: &mut FaultList) {
-        value.check(place, faults);
-    }
-
-    fn write(value: &T, out: &mut Vec<u8>) {
-        value.write(out);
-    }
-}
-
-/// An array of objects, at most so many.
-pub(super) struct List<T, const MAX_LEN: usize>(PhantomData<T>);
-
-impl<T: Object, const MAX_LEN: usize> List<T, MAX_LEN> {
-    fn check_len(len: usize, place: &Place<'_>, faults: &mut FaultList) {
-        if len > MAX_LEN {
-            faults.add(place, format!("must have at most {MAX_LEN} elements, has {len}"));
-        }
-    }
-}
-
-impl<T: Object, const MAX_LEN: usize> Kind for List<T, MAX_LEN> {
-    type Value = Vec<T>;
-    const KIND: FieldKind = FieldKind::List {
-        fields: T::FIELDS,
-        max_len: MAX_LEN,
-    };
-
-    fn read<'de, D: Deserializer<'de>>(from: D, unknown: &mut u32) -> Result<Option<Vec<T>>, D::Error> {
-        struct ListVisitor<'a, T, const MAX_LEN: usize>(&'a mut u32, PhantomData<T>);
-
-        impl<'de, T: Object, const MAX_LEN: usize> Visitor<'de> for ListVisitor<'_, T, MAX_LEN> {
-            type Value = Option<Vec<T>>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Option<Vec<T>>, A::Error> {
-                let mut list = Vec::new();
-                while let Some(element) = elements.next_element_seed(Seed::<Nested<T>>::new(&mut *self.0))? {
-                    // One too many ends the pass, so that a message of a million costs no more memory than the limit.
-                    if list.len() == MAX_LEN {
-                        return Err(A::Error::custom("too many elements"));
-                    }
-                    list.push(element.ok_or_else(|| A::Error::custom("a null element"))?);
-                }
-                Ok(Some(list))
-            }
-
-            fn visit_unit<E>(self) -> Result<Option<Vec<T>>, E> {
-                Ok(None)
-            }
-        }
-
-        from.deserialize_any(ListVisitor::<T, MAX_LEN>(unknown, PhantomData))
-    }
-
-    fn inspect(json: &str, required: bool, place: &Place<'_>, seen: &mut Inspection) -> Option<Vec<T>> {
-        if !json.starts_with('[') {
-            seen.faults.add(place, wrong_kind("an array", json));
-            return None;
-        }
-        let elements: Vec<&RawValue> = serde_json::from_str(json).ok()?;
-        Self::check_len(elements.len(), place, &mut seen.faults);
-        let elements = elements.iter().take(MAX_LEN).enumerate();
-        elements
-            .map(|(index, element)| {
-                Nested::<T>::inspect(element.get(), required, &Place::Element(place, index), seen)
-            })
-            .fold(Some(Vec::new()), |list, element| {
-                let mut list = list?;
-                list.push(element?);
-                Some(list)
-            })
-    }
-
-    fn check(list: &Vec<T>, _required: bool, place: &Place<'_>, faults: &mut FaultList) {
-        Self::check_len(list.len(), place, faults);
-        for (index, element) in list.iter().take(MAX_LEN).enumerate() {
-            element.check(&Place::Element(place, index), faults);
-        }
-    }
-
-    fn write(list: &Vec<T>, out: &mut Vec<u8>) {
-        out.push(b'[');
-        for (index, element) in list.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            element.write(out);
-        }
-        out.push(b']');
-    }
-}
-
 /// Reads a value of a kind in the first pass, where serde wants a value to begin from.
 pub(super) struct Seed<'a, K>(&'a mut u32, PhantomData<K>);
 
@@ -430,7 +303,7 @@ impl<'a, K> Seed<'a, K> {
     }
 }
 
-impl<'de, K: Kind> serde::de::DeserializeSeed<'de> for Seed<'_, K> {
+impl<'de, K: Kind> DeserializeSeed<'de> for Seed<'_, K> {
     type Value = Option<K::Value>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {

@@ -5,19 +5,22 @@ use serde_json::value::RawValue;
 
 use crate::{Order, OrderParts, OrderUid};
 
+mod compound;
 mod fault;
 mod json;
 mod kind;
 pub mod limits;
 mod object;
+mod schema;
 mod table;
 
+use compound::Nested;
 use fault::{FaultList, Place};
-use kind::{Inspection, Kind, Nested, Scalar, Uid};
+use kind::{Inspection, Kind, Scalar, Uid};
 use object::{Object, gather};
 
 pub use fault::{Fault, Faults};
-pub use object::{Field, FieldKind};
+pub use schema::{Field, FieldKind};
 pub use table::ORDER_FIELDS;
 
 /// A message that is an order.

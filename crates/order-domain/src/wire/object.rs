@@ -6,54 +6,7 @@ use serde_json::value::RawValue;
 use super::fault::{FaultList, Place};
 use super::json::for_each_field;
 use super::kind::{Inspection, Kind};
-
-/// A field of the wire format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Field {
-    /// Its canonical name.
-    pub name: &'static str,
-    /// The other names under which it is read.
-    pub other_names: &'static [&'static str],
-    /// Whether it must be given; a required text may not be empty either.
-    pub required: bool,
-    /// What its values are.
-    pub kind: FieldKind,
-}
-
-/// What the values of a field are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FieldKind {
-    /// An [`OrderUid`](crate::OrderUid).
-    Uid,
-    /// A string without NUL.
-    Text {
-        /// The most bytes it may have in UTF-8.
-        max_bytes: usize,
-    },
-    /// An [`Amount`](crate::Amount).
-    Amount,
-    /// A signed integer.
-    Integer {
-        /// How many bits it has.
-        bits: u32,
-    },
-    /// A [`UtcDateTime`](crate::UtcDateTime).
-    DateTime,
-    /// A 64-bit integer that counts seconds since the Unix epoch; RFC 3339 is read too.
-    UnixSeconds,
-    /// An object.
-    Object {
-        /// Its fields, in the canonical order.
-        fields: &'static [Field],
-    },
-    /// An array of objects.
-    List {
-        /// The fields of each object, in the canonical order.
-        fields: &'static [Field],
-        /// The most objects it may have.
-        max_len: usize,
-    },
-}
+use super::schema::Field;
 
 /// An object of the wire format. [`object!`] writes the implementation from a table.
 pub(super) trait Object: Sized {

@@ -4,14 +4,15 @@
 
 use serde::de::{Error as _, IgnoredAny, MapAccess};
 
+use super::compound::{List, Nested};
 use super::fault::{FaultList, Place};
 use super::json::Name;
 use super::kind::{
-    Inspection, Int32, Int64, Kind, List, Moment, Money, Nested, PlainText, SearchableText, Seed, Uid,
-    UnixSeconds,
+    Inspection, Int32, Int64, Kind, Moment, Money, PlainText, SearchableText, Seed, Uid, UnixSeconds,
 };
 use super::limits;
-use super::object::{Field, Object, Optional, Presence, Required, gather, inspect_field, object};
+use super::object::{Object, Optional, Presence, Required, gather, inspect_field, object};
+use super::schema::Field;
 use crate::{Delivery, Item, OrderParts, Payment};
 
 /// The fields of an order, in the canonical order, with those of its parts in their kinds.

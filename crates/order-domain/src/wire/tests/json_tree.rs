@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
+/// The fields of an object: the names as they are written, quotes included, and the values.
+pub(super) type Fields = Vec<(String, Json)>;
+
 /// A JSON value.
 #[derive(Debug, Clone)]
 pub(super) enum Json {
@@ -11,8 +14,8 @@ pub(super) enum Json {
     Leaf(String),
     /// The elements.
     Array(Vec<Json>),
-    /// The names as they are written, quotes included, and the values.
-    Object(Vec<(String, Json)>),
+    /// The fields.
+    Object(Fields),
 }
 
 impl Json {
@@ -71,11 +74,7 @@ impl Json {
     }
 
     /// Calls `change` with the fields among which the value at `node` stands, and its place; not at all where it stands elsewhere.
-    pub(super) fn visit_field(
-        &mut self,
-        node: usize,
-        change: &mut dyn FnMut(&mut Vec<(String, Json)>, usize),
-    ) {
+    pub(super) fn visit_field(&mut self, node: usize, change: &mut dyn FnMut(&mut Fields, usize)) {
         let mut before = 1;
         match self {
             Json::Leaf(_) => {}

@@ -6,8 +6,8 @@ use proptest::sample::{Index, select};
 
 use super::json_tree::Json;
 use crate::testing::orders::{CAMEL_CASE_ORDER, CANONICAL_ORDER, any_order, any_order_with_uid};
-use crate::wire::{first_pass, second_pass};
-use crate::{Field, FieldKind, ORDER_FIELDS, Order, OrderParts, OrderUid, limits, parse, render};
+use crate::wire::{Field, FieldKind, ORDER_FIELDS, first_pass, second_pass};
+use crate::{Order, OrderParts, OrderUid, limits, parse, render};
 
 proptest! {
     #[test]

@@ -376,7 +376,7 @@ fn the_line_for_a_dead_letter_names_faults_and_no_values() {
         faults_of(message.as_bytes()).to_string(),
         "/delivery/name must be a string, is an array; /delivery/email must not contain NUL",
     );
-    let empty = vec!["{}"; 10].join(",");
+    let empty = ["{}"; 10].join(",");
     let start = message.find("[{").unwrap() + 1;
     let end = message.find("}]").unwrap() + 1;
     let line = faults_of(message.replacen(&message[start..end], &empty, 1).as_bytes()).to_string();

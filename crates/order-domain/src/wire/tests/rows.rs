@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{accepted, altered};
 use crate::testing::orders::{CAMEL_CASE_ORDER, CANONICAL_ORDER};
-use crate::{Field, FieldKind, ORDER_FIELDS, limits, parse, render};
+use crate::wire::{Field, FieldKind, ORDER_FIELDS};
+use crate::{limits, parse, render};
 
 #[test]
 fn the_canonical_sample_comes_back_byte_for_byte() {
