@@ -1,0 +1,3 @@
+//! What every bus must do.
+
+order_domain::order_bus_contract!(crate::support::TestBus);

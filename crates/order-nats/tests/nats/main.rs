@@ -1,0 +1,9 @@
+//! The adapter on real servers. `cargo xtask test` starts them and says where they are.
+
+mod contract;
+mod delivery;
+mod failures;
+mod publishing;
+mod server;
+mod setting_up;
+mod support;
