@@ -2,6 +2,8 @@
 
 mod bus;
 mod cache;
+mod store;
 
 pub use bus::MemoryBus;
 pub use cache::MemoryCache;
+pub use store::{MemoryBackup, MemoryStore};

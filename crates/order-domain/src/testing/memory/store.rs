@@ -1,0 +1,344 @@
+//! A storage that is maps behind a lock.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::{
+    Batch, CommitLog, CommitLogError, DeadLetterError, DeadLetterQuery, DeadLetterState, DeadLetters,
+    LogChange, LogCursor, LogEntry, LogPage, Order, OrderDocument, OrderParts, OrderRepository, OrderStream,
+    OrderUid, RepositoryError, Revision, StoreOutcome, StoreReport, StoredDeadLetter,
+};
+
+/// How many orders [`OrderRepository::newest`] answers at once.
+const CHUNK: usize = 100;
+
+/// An [`OrderRepository`], its [`CommitLog`] and its [`DeadLetters`], held in memory behind one lock.
+///
+/// It keeps the parts of an order, not its bytes, so that a read renders them again as a real one does. Tests can put it out of
+/// reach, let it refuse orders, lose answers, and set it back to an earlier state.
+pub struct MemoryStore {
+    data: Mutex<Data>,
+    commits: watch::Sender<u64>,
+    /// How many commits the callers of `changed` were told of.
+    told: AtomicU64,
+    out_of_reach: AtomicBool,
+    answers_to_lose: AtomicUsize,
+    refuses: Mutex<Option<Box<dyn Fn(&Order) -> bool + Send>>>,
+}
+
+/// What a [`MemoryStore`] held when it was backed up.
+#[derive(Debug, Clone)]
+pub struct MemoryBackup(Data);
+
+#[derive(Debug, Clone)]
+struct Data {
+    orders: HashMap<OrderUid, (Revision, Arc<OrderParts>)>,
+    letters: BTreeMap<Revision, StoredDeadLetter>,
+    /// Never empty: the first entry is the place before all others.
+    log: VecDeque<LogEntry>,
+}
+
+impl MemoryStore {
+    /// An empty storage.
+    pub fn new() -> Self {
+        let mut data = Data {
+            orders: HashMap::new(),
+            letters: BTreeMap::new(),
+            log: VecDeque::new(),
+        };
+        data.append(Vec::new());
+        MemoryStore {
+            data: Mutex::new(data),
+            commits: watch::Sender::new(0),
+            told: AtomicU64::new(0),
+            out_of_reach: AtomicBool::new(false),
+            answers_to_lose: AtomicUsize::new(0),
+            refuses: Mutex::new(None),
+        }
+    }
+
+    /// Lets every call fail as unavailable, or work again.
+    pub fn set_reachable(&self, reachable: bool) {
+        self.out_of_reach.store(!reachable, SeqCst);
+    }
+
+    /// Lets the next `count` batches be stored and reported as unavailable, as when the wire is cut after COMMIT was sent.
+    pub fn lose_answers(&self, count: usize) {
+        self.answers_to_lose.store(count, SeqCst);
+    }
+
+    /// Rejects every batch that holds an order for which this is true.
+    pub fn reject_orders(&self, at_fault: impl Fn(&Order) -> bool + Send + 'static) {
+        *self.refuses.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(at_fault));
+    }
+
+    /// What is held now.
+    pub fn backup(&self) -> MemoryBackup {
+        MemoryBackup(self.lock().clone())
+    }
+
+    /// Sets everything back, as a database is that was restored: later positions of the log are given out again.
+    pub fn restore(&self, backup: MemoryBackup) {
+        *self.lock() = backup.0;
+    }
+
+    /// How many orders are stored.
+    pub fn order_count(&self) -> usize {
+        self.lock().orders.len()
+    }
+
+    /// The order of this uid, as [`OrderRepository::find`] answers it: two of the ports have a `find`, this one comes first.
+    ///
+    /// # Errors
+    ///
+    /// Those of the port.
+    pub async fn find(&self, uid: &OrderUid) -> Result<Option<OrderDocument>, RepositoryError> {
+        OrderRepository::find(self, uid).await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Data> {
+        // No rule of a test's own runs under this lock, and a panic elsewhere leaves the data whole.
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reach<E>(&self, unavailable: impl FnOnce(Source) -> E) -> Result<MutexGuard<'_, Data>, E> {
+        if self.out_of_reach.load(SeqCst) {
+            return Err(unavailable("the memory was put out of reach".into()));
+        }
+        Ok(self.lock())
+    }
+
+    fn check_orders(&self, batch: &Batch) -> Result<(), RepositoryError> {
+        let refuses = self.refuses.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*refuses {
+            Some(at_fault) if batch.orders().iter().any(|version| at_fault(&version.order)) => Err(
+                RepositoryError::Rejected("the memory was told to refuse this order".into()),
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Data {
+    fn store(&mut self, batch: &Batch) -> StoreReport {
+        let mut changes = Vec::new();
+        let outcomes = batch.orders().iter().map(|version| {
+            let (uid, revision) = (&version.order.order_uid, version.revision);
+            match self.orders.get(uid) {
+                Some((by, _)) if *by >= revision => StoreOutcome::Superseded { by: *by },
+                _ => {
+                    self.orders.insert(
+                        uid.clone(),
+                        (revision, Arc::new(OrderParts::clone(&version.order))),
+                    );
+                    changes.push(LogChange {
+                        uid: uid.clone(),
+                        revision,
+                    });
+                    StoreOutcome::Stored
+                }
+            }
+        });
+        let outcomes = outcomes.collect();
+        for letter in batch.dead_letters() {
+            self.letters
+                .entry(letter.revision)
+                .or_insert_with(|| StoredDeadLetter {
+                    letter: letter.clone(),
+                    state: DeadLetterState::Waiting,
+                    recorded_at: Timestamp::now(),
+                });
+        }
+        for revision in batch.replayed() {
+            if let Some(letter) = self.letters.get_mut(revision) {
+                letter.state = DeadLetterState::Replayed;
+            }
+        }
+        let logged = (!changes.is_empty()).then(|| self.append(changes));
+        StoreReport { outcomes, logged }
+    }
+
+    fn append(&mut self, changes: Vec<LogChange>) -> LogCursor {
+        let position = self.log.back().map_or(0, |last| last.cursor.position + 1);
+        // Each state of the hasher is seeded at random.
+        let mark = RandomState::new().build_hasher().finish().cast_signed();
+        let cursor = LogCursor { position, mark };
+        self.log.push_back(LogEntry {
+            cursor,
+            committed_at: Timestamp::now(),
+            changes,
+        });
+        cursor
+    }
+
+    fn newest(&self, limit: usize) -> Vec<(Revision, Arc<OrderParts>)> {
+        let mut orders: Vec<_> = self.orders.values().cloned().collect();
+        orders.sort_by(|(_, a), (_, b)| (b.date_created, &b.order_uid).cmp(&(a.date_created, &a.order_uid)));
+        orders.truncate(limit);
+        orders
+    }
+
+    fn read_after(&self, cursor: LogCursor, limit: usize) -> LogPage {
+        let Some(at) = self.log.iter().position(|entry| entry.cursor == cursor) else {
+            return LogPage::Gap;
+        };
+        let mut entries: Vec<LogEntry> = Vec::new();
+        let mut changes = 0;
+        for entry in self.log.iter().skip(at + 1) {
+            if changes >= limit.max(1) {
+                break;
+            }
+            changes += entry.changes.len();
+            entries.push(entry.clone());
+        }
+        let complete = at + 1 + entries.len() == self.log.len();
+        LogPage::Entries { entries, complete }
+    }
+}
+
+#[async_trait]
+impl OrderRepository for MemoryStore {
+    async fn store(&self, batch: &Batch) -> Result<StoreReport, RepositoryError> {
+        self.check_orders(batch)?;
+        let report = self.reach(RepositoryError::Unavailable)?.store(batch);
+        if report.logged.is_some() {
+            self.commits.send_modify(|commits| *commits += 1);
+        }
+        let lose = self
+            .answers_to_lose
+            .fetch_update(SeqCst, SeqCst, |count| count.checked_sub(1));
+        if lose.is_ok() {
+            return Err(RepositoryError::Unavailable("the answer was lost".into()));
+        }
+        Ok(report)
+    }
+
+    async fn find(&self, uid: &OrderUid) -> Result<Option<OrderDocument>, RepositoryError> {
+        let stored = self.reach(RepositoryError::Unavailable)?.orders.get(uid).cloned();
+        Ok(stored.map(|(revision, parts)| OrderDocument::from_stored(&parts, revision)))
+    }
+
+    fn newest(&self, limit: usize) -> OrderStream<'_> {
+        let snapshot =
+            stream::once(async move { Ok(self.reach(RepositoryError::Unavailable)?.newest(limit)) });
+        let chunks = snapshot.flat_map(|read: Result<Vec<_>, RepositoryError>| match read {
+            Err(error) => stream::iter(vec![Err(error)]).boxed(),
+            Ok(orders) => stream::iter(orders)
+                .map(|(revision, parts): (Revision, Arc<OrderParts>)| {
+                    OrderDocument::from_stored(&parts, revision)
+                })
+                .chunks(CHUNK)
+                .map(Ok)
+                .boxed(),
+        });
+        chunks.boxed()
+    }
+}
+
+#[async_trait]
+impl CommitLog for MemoryStore {
+    async fn head(&self) -> Result<LogCursor, CommitLogError> {
+        let data = self.reach(CommitLogError::Unavailable)?;
+        let head = data.log.back().map(|entry| entry.cursor);
+        head.ok_or_else(|| CommitLogError::Other("the log is never empty".into()))
+    }
+
+    async fn read_after(&self, cursor: LogCursor, limit: usize) -> Result<LogPage, CommitLogError> {
+        Ok(self.reach(CommitLogError::Unavailable)?.read_after(cursor, limit))
+    }
+
+    async fn changed(&self) {
+        let known = self.told.load(SeqCst);
+        let mut commits = self.commits.subscribe();
+        // The sender lives as long as `self`, so that waiting cannot fail.
+        if let Ok(count) = commits.wait_for(|&count| count > known).await {
+            self.told.fetch_max(*count, SeqCst);
+        }
+    }
+
+    async fn prune(&self, age: Duration) -> Result<u64, CommitLogError> {
+        let mut data = self.reach(CommitLogError::Unavailable)?;
+        let now = Timestamp::now();
+        let mut removed = 0;
+        while data.log.len() > 1 && data.log[0].committed_at.duration_until(now).unsigned_abs() >= age {
+            data.log.pop_front();
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}
+
+#[async_trait]
+impl DeadLetters for MemoryStore {
+    async fn list(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>, DeadLetterError> {
+        let data = self.reach(DeadLetterError::Unavailable)?;
+        let matching = data.letters.values().rev().filter(|stored| {
+            query.state.is_none_or(|state| stored.state == state)
+                && query.before.is_none_or(|before| stored.letter.revision < before)
+        });
+        Ok(matching.take(query.limit).cloned().collect())
+    }
+
+    async fn find(&self, revision: Revision) -> Result<Option<StoredDeadLetter>, DeadLetterError> {
+        Ok(self
+            .reach(DeadLetterError::Unavailable)?
+            .letters
+            .get(&revision)
+            .cloned())
+    }
+
+    async fn discard(&self, revision: Revision) -> Result<bool, DeadLetterError> {
+        let mut data = self.reach(DeadLetterError::Unavailable)?;
+        match data.letters.get_mut(&revision) {
+            Some(stored) if stored.state == DeadLetterState::Waiting => {
+                stored.state = DeadLetterState::Discarded;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::contract::storage::{Storage, StorageFixture};
+
+    struct InMemory(Arc<MemoryStore>);
+
+    #[async_trait]
+    impl StorageFixture for InMemory {
+        async fn open() -> Self {
+            InMemory(Arc::default())
+        }
+
+        fn storage(&self) -> Storage {
+            let store = || Arc::clone(&self.0);
+            Storage {
+                orders: store(),
+                log: store(),
+                letters: store(),
+            }
+        }
+
+        async fn close(self) {}
+    }
+
+    crate::order_storage_contract!(InMemory);
+}
