@@ -30,11 +30,17 @@ fn version(version: u32) -> OrderDocument {
 }
 
 fn revision(version: u32) -> Revision {
-    Revision { published_at: i64::from(version), sequence: u64::from(version) }
+    Revision {
+        published_at: i64::from(version),
+        sequence: u64::from(version),
+    }
 }
 
 fn change(version: u32) -> [LogChange; 1] {
-    [LogChange { uid: uid(), revision: revision(version) }]
+    [LogChange {
+        uid: uid(),
+        revision: revision(version),
+    }]
 }
 
 #[tokio::test(start_paused = true)]
@@ -42,7 +48,13 @@ async fn the_lease_counts_from_the_moment_the_look_began() {
     let coherence = coherence();
     let ticket = coherence.begin_fill(&uid());
     assert!(coherence.fill(&ticket, version(1)));
-    assert_eq!(coherence.look_up(&uid()), Lookup::Unproven { document: version(1), age: None });
+    assert_eq!(
+        coherence.look_up(&uid()),
+        Lookup::Unproven {
+            document: version(1),
+            age: None
+        }
+    );
 
     let began = Instant::now();
     advance(Duration::from_millis(1_500)).await;
@@ -51,7 +63,13 @@ async fn the_lease_counts_from_the_moment_the_look_began() {
     advance(Duration::from_millis(499)).await;
     assert!(coherence.is_proven());
     advance(Duration::from_millis(1)).await;
-    assert_eq!(coherence.look_up(&uid()), Lookup::Unproven { document: version(1), age: Some(LEASE) });
+    assert_eq!(
+        coherence.look_up(&uid()),
+        Lookup::Unproven {
+            document: version(1),
+            age: Some(LEASE)
+        }
+    );
 
     // Hidden, not emptied: the next complete look shows it again.
     coherence.extend_lease(Instant::now());
@@ -63,7 +81,10 @@ async fn a_fill_that_a_commit_overtook_is_never_kept() {
     let coherence = proven();
     let ticket = coherence.begin_fill(&uid());
     coherence.apply(&change(2));
-    assert!(!coherence.fill(&ticket, version(1)), "its snapshot may be from before the commit");
+    assert!(
+        !coherence.fill(&ticket, version(1)),
+        "its snapshot may be from before the commit"
+    );
     assert_eq!(coherence.look_up(&uid()), Lookup::Absent);
 }
 
@@ -102,7 +123,11 @@ async fn an_offer_that_another_replica_overtook_is_not_put() {
     coherence.apply(&change(2));
     assert_eq!(coherence.look_up(&uid()), Lookup::Absent);
     coherence.apply(&change(1));
-    assert_eq!(coherence.look_up(&uid()), Lookup::Absent, "the offer was forgotten");
+    assert_eq!(
+        coherence.look_up(&uid()),
+        Lookup::Absent,
+        "the offer was forgotten"
+    );
 }
 
 #[tokio::test]
@@ -129,7 +154,10 @@ async fn a_warm_up_puts_only_what_did_not_change_since() {
     let coherence = proven();
     let warm_up = coherence.begin_warm_up();
     coherence.apply(&change(2));
-    assert!(!warm_up.put(version(1)), "its snapshot may be from before the change");
+    assert!(
+        !warm_up.put(version(1)),
+        "its snapshot may be from before the change"
+    );
     let other = sample_order_version("b", 1).document(revision(1));
     assert!(warm_up.put(other), "others are put, whatever their stamps");
 }
@@ -149,6 +177,13 @@ async fn a_reset_forgets_everything_and_refuses_what_was_begun_before() {
     assert!(!coherence.fill(&ticket, version(1)));
     assert!(warm_up.is_void() && !warm_up.put(version(1)));
     coherence.apply(&change(2));
-    assert_eq!(coherence.look_up(&uid()), Lookup::Absent, "the offer was forgotten");
-    assert!(coherence.fill(&coherence.begin_fill(&uid()), version(2)), "a fill begun after is kept");
+    assert_eq!(
+        coherence.look_up(&uid()),
+        Lookup::Absent,
+        "the offer was forgotten"
+    );
+    assert!(
+        coherence.fill(&coherence.begin_fill(&uid()), version(2)),
+        "a fill begun after is kept"
+    );
 }

@@ -1,3 +1,7 @@
 //! The use cases on in-memory ports.
 
 mod coherence;
+mod ingestor;
+mod log_follower;
+mod order_service;
+mod scripted;

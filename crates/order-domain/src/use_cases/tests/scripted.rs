@@ -1,0 +1,121 @@
+//! A repository that does what a test tells it to.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use crate::testing::memory::MemoryStore;
+use crate::{Batch, OrderDocument, OrderRepository, OrderStream, OrderUid, RepositoryError, StoreReport};
+
+/// A [`MemoryStore`] that fails, rejects and waits as it is told.
+pub(super) struct Scripted {
+    pub(super) inner: MemoryStore,
+    plan: Mutex<Plan>,
+    held: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Plan {
+    failures: VecDeque<RepositoryError>,
+    poison: HashSet<String>,
+    always: Option<fn() -> RepositoryError>,
+    batches: Vec<usize>,
+    finds: usize,
+}
+
+impl Scripted {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Scripted {
+            inner: MemoryStore::default(),
+            plan: Mutex::default(),
+            held: watch::Sender::new(false),
+        })
+    }
+
+    /// Every call waits until this is called with `false`.
+    pub(super) fn hold(&self, held: bool) {
+        self.held.send_replace(held);
+    }
+
+    /// The next stores fail like this.
+    pub(super) fn fail_with(&self, failures: impl IntoIterator<Item = RepositoryError>) {
+        self.plan().failures.extend(failures);
+    }
+
+    /// Every call fails like this, until told otherwise.
+    pub(super) fn always_fail(&self, failure: Option<fn() -> RepositoryError>) {
+        self.plan().always = failure;
+    }
+
+    /// Batches that hold this order are rejected.
+    pub(super) fn reject(&self, uid: &str) {
+        self.plan().poison.insert(uid.to_owned());
+    }
+
+    /// No batch is rejected any more.
+    pub(super) fn reject_none(&self) {
+        self.plan().poison.clear();
+    }
+
+    /// How many orders each batch had that was stored.
+    pub(super) fn batches(&self) -> Vec<usize> {
+        self.plan().batches.clone()
+    }
+
+    /// How often an order was looked for.
+    pub(super) fn finds(&self) -> usize {
+        self.plan().finds
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().expect("no test panics while it holds the plan")
+    }
+
+    async fn pass(&self) -> Result<(), RepositoryError> {
+        self.held
+            .subscribe()
+            .wait_for(|held| !held)
+            .await
+            .expect("the sender lives in self");
+        self.plan().always.map_or(Ok(()), |failure| Err(failure()))
+    }
+}
+
+pub(super) fn unavailable() -> RepositoryError {
+    RepositoryError::Unavailable("scripted".into())
+}
+
+pub(super) fn our_fault() -> RepositoryError {
+    RepositoryError::Other("scripted".into())
+}
+
+#[async_trait]
+impl OrderRepository for Scripted {
+    async fn store(&self, batch: &Batch) -> Result<StoreReport, RepositoryError> {
+        self.pass().await?;
+        if let Some(failure) = self.plan().failures.pop_front() {
+            return Err(failure);
+        }
+        if batch
+            .orders()
+            .iter()
+            .any(|it| self.plan().poison.contains(it.order.order_uid.as_str()))
+        {
+            return Err(RepositoryError::Rejected("scripted poison".into()));
+        }
+        self.plan().batches.push(batch.orders().len());
+        self.inner.store(batch).await
+    }
+
+    async fn find(&self, uid: &OrderUid) -> Result<Option<OrderDocument>, RepositoryError> {
+        self.plan().finds += 1;
+        self.pass().await?;
+        self.inner.find(uid).await
+    }
+
+    fn newest(&self, limit: usize) -> OrderStream<'_> {
+        self.inner.newest(limit)
+    }
+}
