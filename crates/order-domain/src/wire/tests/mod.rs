@@ -1,7 +1,8 @@
 //! The wire format, held against every sentence of its description.
 
+use super::{first_pass, second_pass};
 use crate::testing::orders::CANONICAL_ORDER;
-use crate::{Order, parse};
+use crate::{Faults, Order, parse};
 
 mod json_tree;
 mod properties;
@@ -19,9 +20,24 @@ fn altered(from: &str, to: &str) -> String {
     canonical.replacen(from, to, 1)
 }
 
-/// The order that a message is.
+/// The order that a message is, in the eyes of both passes.
 fn accepted(message: &str) -> Order {
-    parse(message.as_bytes())
-        .unwrap_or_else(|faults| panic!("{faults}\nin {message}"))
-        .order
+    let parsed = parse(message.as_bytes()).unwrap_or_else(|faults| panic!("{faults}\nin {message}"));
+    assert_eq!(
+        first_pass(message.as_bytes()).as_ref(),
+        Some(&parsed),
+        "the first pass reads {message}"
+    );
+    assert_eq!(
+        second_pass(message.as_bytes()).as_ref(),
+        Ok(&parsed),
+        "the second pass reads {message}"
+    );
+    parsed.order
+}
+
+/// All faults of a message, which the first pass refuses too.
+fn faults_of(message: &[u8]) -> Faults {
+    assert_eq!(first_pass(message), None);
+    parse(message).expect_err("the message has faults")
 }

@@ -219,7 +219,7 @@ fn any_value() -> impl Strategy<Value = String> {
         ]
         .map(str::to_owned),
     );
-    select(values)
+    prop_oneof![4 => select(values), 1 => Just("null".to_owned())]
 }
 
 /// Names of fields, in both spellings, and others.
@@ -296,8 +296,9 @@ fn any_altered_message() -> impl Strategy<Value = Vec<u8>> {
         6 => Just(Vec::new()),
         1 => vec((any::<Index>(), any::<u8>()), 1..3),
     ];
+    let more = prop_oneof![6 => Just(String::new()), 1 => any_value()];
     let cut = prop_oneof![6 => Just(None), 1 => any::<Index>().prop_map(Some)];
-    (message, changes, bytes, cut).prop_map(|(message, changes, bytes, cut)| {
+    (message, changes, bytes, more, cut).prop_map(|(message, changes, bytes, more, cut)| {
         let mut json = Json::read(&message);
         for (place, change) in changes {
             apply(&mut json, place, change);
@@ -307,6 +308,7 @@ fn any_altered_message() -> impl Strategy<Value = Vec<u8>> {
             let place = place.index(message.len());
             message[place] = byte;
         }
+        message.extend_from_slice(more.as_bytes());
         if let Some(cut) = cut {
             message.truncate(cut.index(message.len()));
         }

@@ -1,12 +1,8 @@
 //! What is refused, where the fault is said to be, and in which words.
 
-use super::{accepted, altered};
+use super::{accepted, altered, faults_of};
 use crate::testing::orders::CANONICAL_ORDER;
-use crate::{Faults, OrderUid, limits, parse};
-
-fn faults_of(message: &[u8]) -> Faults {
-    parse(message).expect_err("the message has faults")
-}
+use crate::{OrderUid, limits, parse};
 
 /// All faults of a message, as `pointer reason`.
 fn refused(message: &str) -> Vec<String> {
@@ -19,7 +15,8 @@ fn refused(message: &str) -> Vec<String> {
 
 #[test]
 fn each_row_says_what_it_wants() {
-    let long = "x".repeat(2_050);
+    let long = "é".repeat(1_025);
+    let searchable = "x".repeat(257);
     let uid = "/order_uid must be 1 to 64 of A-Z a-z 0-9 . _ - and neither `.` nor `..`";
     let amount = "/payment/amount must have at most 18 digits, at most 4 of them after the point";
     let date = "/date_created must be an RFC 3339 date and time in the years 0001 to 9999 of UTC";
@@ -74,12 +71,12 @@ fn each_row_says_what_it_wants() {
         ),
         (
             r#""customer_id":"test""#,
-            &format!(r#""customer_id":"{}""#, &long[..257]),
+            &format!(r#""customer_id":"{}""#, searchable),
             "/customer_id must have at most 256 bytes, has 257",
         ),
         (
             r#""chrt_id":9934930,"track_number":"WBILMTESTTRACK""#,
-            &format!(r#""chrt_id":9934930,"track_number":"{}""#, &long[..257]),
+            &format!(r#""chrt_id":9934930,"track_number":"{}""#, searchable),
             "/items/0/track_number must have at most 256 bytes, has 257",
         ),
         (
@@ -263,6 +260,18 @@ fn what_is_not_json_is_one_fault_with_its_place() {
         ),
     ] {
         assert_eq!(refused(message), [fault], "{message:?}");
+    }
+}
+
+#[test]
+fn nothing_may_follow_an_order() {
+    let canonical = str::from_utf8(CANONICAL_ORDER).unwrap();
+    for more in ["x", "}", canonical, "\0"] {
+        let fault = format!(
+            " must be JSON: trailing characters at line 1 column {}",
+            canonical.len() + 1
+        );
+        assert_eq!(refused(&format!("{canonical}{more}")), [fault]);
     }
 }
 
