@@ -13,7 +13,8 @@ use crate::{Batch, OrderDocument, OrderRepository, OrderStream, OrderUid, Reposi
 pub(super) struct Scripted {
     pub(super) inner: MemoryStore,
     plan: Mutex<Plan>,
-    held: watch::Sender<bool>,
+    /// How many more calls are let through; `None` for all.
+    allowed: watch::Sender<Option<usize>>,
 }
 
 #[derive(Default)]
@@ -30,13 +31,18 @@ impl Scripted {
         Arc::new(Scripted {
             inner: MemoryStore::default(),
             plan: Mutex::default(),
-            held: watch::Sender::new(false),
+            allowed: watch::Sender::new(None),
         })
     }
 
     /// Every call waits until this is called with `false`.
     pub(super) fn hold(&self, held: bool) {
-        self.held.send_replace(held);
+        self.allowed.send_replace(held.then_some(0));
+    }
+
+    /// Lets one call through that waits.
+    pub(super) fn let_one_through(&self) {
+        self.allowed.send_replace(Some(1));
     }
 
     /// The next stores fail like this.
@@ -74,11 +80,19 @@ impl Scripted {
     }
 
     async fn pass(&self) -> Result<(), RepositoryError> {
-        self.held
-            .subscribe()
-            .wait_for(|held| !held)
-            .await
-            .expect("the sender lives in self");
+        let mut allowed = self.allowed.subscribe();
+        loop {
+            let mut passes = false;
+            self.allowed.send_if_modified(|left| {
+                passes = *left != Some(0);
+                *left = left.map(|left| left.saturating_sub(1));
+                false
+            });
+            if passes {
+                break;
+            }
+            allowed.changed().await.expect("the sender lives in self");
+        }
         self.plan().always.map_or(Ok(()), |failure| Err(failure()))
     }
 }
