@@ -30,11 +30,11 @@ const READ_FROM: &str = "
         SELECT position, sum(changes) OVER (ORDER BY position) - changes AS changes_before
         FROM (
             SELECT position, CASE WHEN position > $1 THEN changes ELSE 0 END AS changes
-            FROM commit_log WHERE position >= $1 ORDER BY position LIMIT $2 + 1
+            FROM commit_log WHERE position >= $1 ORDER BY position LIMIT $2::bigint + 1
         ) AS near
     ) AS page
     JOIN commit_log AS log USING (position)
-    WHERE page.changes_before < $2
+    WHERE page.changes_before < $2::bigint
     ORDER BY log.position";
 
 /// Removes a part of what is older than `$1` microseconds, but never the newest. Oldest first, and by position: the clock that
@@ -46,7 +46,7 @@ const PRUNE: &str = "
             (SELECT min(position) FROM commit_log
              WHERE committed_at > clock_timestamp() - $1 * interval '1 microsecond'),
             (SELECT max(position) FROM commit_log))
-        ORDER BY position LIMIT $2)";
+        ORDER BY position LIMIT $2::bigint)";
 
 /// How many entries are removed by one statement, so that none runs for long.
 const PRUNED_AT_ONCE: i64 = 5_000;

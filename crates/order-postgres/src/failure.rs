@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 
 use order_domain::{CommitLogError, DeadLetterError, RepositoryError};
 use tokio_postgres::error::SqlState;
@@ -64,7 +65,11 @@ impl Failure {
                 let source = ServerError::new(told);
                 of_state(told.code(), source.into())
             }
-            // Everything the driver tells without a word from the server is about the connection: closed, refused, cut off.
+            // A parameter that does not fit its statement, or a password that is missing: nothing that passes by itself.
+            None if error.source().is_some_and(|source| !source.is::<io::Error>()) => {
+                Failure::Other(error_chain(error).into())
+            }
+            // Everything else the driver tells of its own is about the connection: closed, refused, cut off.
             None => Failure::Unavailable(error_chain(error).into()),
         }
     }

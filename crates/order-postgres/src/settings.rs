@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
+use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, de};
 use tokio_postgres::config::{Host, SslMode};
 
@@ -39,48 +39,48 @@ pub struct PostgresSettings {
     pub log_connections: NonZeroUsize,
 
     /// How long a host may take to answer, greeting and TLS included, before the next one is tried.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "duration")]
     pub connect_timeout: Duration,
     /// How long creating a connection may take over all hosts.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "duration")]
     pub create_timeout: Duration,
     /// How long to wait for a free connection to the commit log or for storing.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "duration")]
     pub wait_timeout: Duration,
     /// How long a read waits for a free connection before it is turned away. Short: a queue helps nobody under overload.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "duration")]
     pub read_queue_timeout: Duration,
     /// How long a connection that has rested may take to prove that it still lives.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "duration")]
     pub recycle_timeout: Duration,
     /// How long what was sent may stay unacknowledged before the connection is given up.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "duration")]
     pub tcp_user_timeout: Duration,
     /// How long a connection may be silent before the system asks whether the other side is there.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "duration")]
     pub keepalives_idle: Duration,
 
     /// How long storing a batch may take, waiting for a connection included.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "duration")]
     pub batch_deadline: Duration,
     /// How long finding an order may take, waiting for a connection included.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "duration")]
     pub read_deadline: Duration,
     /// How long a look at the commit log may take, waiting for a connection included.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "duration")]
     pub log_deadline: Duration,
     /// How long one step of a bulk read, of listing dead letters or of pruning may take.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "duration")]
     pub bulk_deadline: Duration,
 
     /// How long the server lets a statement wait for a lock: another replica that froze while it held one must not hold up all.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "duration")]
     pub lock_timeout: Duration,
     /// How long the server lets a transaction rest before it ends the connection, and with it the locks of a replica that froze.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "duration")]
     pub idle_in_transaction_timeout: Duration,
     /// How long a start waits for another one's migration.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "duration")]
     pub migration_wait: Duration,
 }
 
@@ -134,6 +134,13 @@ impl Default for PostgresSettings {
         let url = "postgres://orders@127.0.0.1:5432/orders";
         PostgresSettings::new(url.parse().expect("the default URL is one"))
     }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let parsed = String::deserialize(deserializer)?.parse::<SignedDuration>().ok();
+    parsed
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| de::Error::custom("must be a duration, such as `100ms`, `5s` or `2m`"))
 }
 
 fn connections(count: usize) -> NonZeroUsize {
@@ -321,7 +328,7 @@ mod tests {
             (r#"{"ur": "postgres://h/x"}"#, "unknown field `ur`"),
             (r#"{"schema": "a b"}"#, "must be 1 to 63 of"),
             (r#"{"read_connections": 0}"#, "nonzero"),
-            (r#"{"lock_timeout": "soon"}"#, "soon"),
+            (r#"{"lock_timeout": "soon"}"#, "must be a duration"),
         ] {
             let error = settings(json).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
