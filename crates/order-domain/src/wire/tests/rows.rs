@@ -1,7 +1,5 @@
 //! What is accepted, and as what: an example for each row of the format's table and each liberty of the reader.
 
-use std::collections::BTreeSet;
-
 use super::{accepted, altered};
 use crate::testing::orders::{CAMEL_CASE_ORDER, CANONICAL_ORDER};
 use crate::wire::{Field, FieldKind, ORDER_FIELDS};
@@ -242,36 +240,75 @@ fn the_payments_time_is_unix_seconds_or_a_date_cut_to_seconds() {
 }
 
 #[test]
-fn the_table_has_the_fields_that_are_required() {
-    fn collect(prefix: &str, fields: &[Field], required: &mut BTreeSet<String>) {
-        for field in fields.iter().filter(|field| field.required) {
-            match field.kind {
-                FieldKind::Object { fields } => {
-                    collect(&format!("{prefix}{}.", field.name), fields, required)
-                }
-                _ => {
-                    required.insert(format!("{prefix}{}", field.name));
-                }
-            }
-        }
+fn the_table_is_that_of_the_design() {
+    fn list(prefix: &str, fields: &[Field], rows: &mut Vec<String>) {
         for field in fields {
-            if let FieldKind::List { fields, .. } = field.kind {
-                collect(&format!("{prefix}{}.", field.name), fields, required);
+            let (kind, inner) = match field.kind {
+                FieldKind::Uid => ("uid".to_owned(), None),
+                FieldKind::Text { max_bytes } => (format!("text {max_bytes}"), None),
+                FieldKind::Amount => ("amount".to_owned(), None),
+                FieldKind::Integer { bits } => (format!("int {bits}"), None),
+                FieldKind::DateTime => ("moment".to_owned(), None),
+                FieldKind::UnixSeconds => ("seconds".to_owned(), None),
+                FieldKind::Object { fields } => ("object".to_owned(), Some(fields)),
+                FieldKind::List { fields, max_len } => (format!("list {max_len}"), Some(fields)),
+            };
+            let presence = if field.required { "required" } else { "optional" };
+            let names = [&[field.name], field.other_names].concat().join(" ");
+            rows.push(format!("{kind:9} {presence}  {prefix}{names}"));
+            if let Some(inner) = inner {
+                list(&format!("{prefix}{}.", field.name), inner, rows);
             }
         }
     }
 
-    let mut required = BTreeSet::new();
-    collect("", ORDER_FIELDS, &mut required);
-    let expected = "order_uid track_number locale customer_id delivery_service date_created \
-        delivery.name delivery.phone delivery.city delivery.address \
-        payment.transaction payment.currency payment.provider payment.amount payment.payment_dt payment.goods_total \
-        payment.custom_fee \
-        items.chrt_id items.track_number items.price items.name items.total_price items.nm_id items.brand items.status";
-    assert_eq!(
-        required,
-        expected.split_ascii_whitespace().map(str::to_owned).collect()
-    );
+    let mut rows = Vec::new();
+    list("", ORDER_FIELDS, &mut rows);
+    let expected = "
+        uid       required  order_uid orderUid
+        text 256  required  track_number trackNumber
+        text 2048 optional  entry
+        object    required  delivery
+        text 2048 required  delivery.name
+        text 2048 required  delivery.phone
+        text 2048 optional  delivery.zip
+        text 2048 required  delivery.city
+        text 2048 required  delivery.address
+        text 2048 optional  delivery.region
+        text 2048 optional  delivery.email
+        object    required  payment
+        text 256  required  payment.transaction
+        text 2048 optional  payment.request_id requestId
+        text 2048 required  payment.currency
+        text 2048 required  payment.provider
+        amount    required  payment.amount
+        seconds   required  payment.payment_dt paymentDt
+        text 2048 optional  payment.bank
+        amount    optional  payment.delivery_cost deliveryCost
+        amount    required  payment.goods_total goodsTotal
+        amount    required  payment.custom_fee customFee
+        list 1000 optional  items
+        int 64    required  items.chrt_id chrtId
+        text 256  required  items.track_number trackNumber
+        amount    required  items.price
+        text 2048 optional  items.rid
+        text 2048 required  items.name
+        int 32    optional  items.sale
+        text 2048 optional  items.size
+        amount    required  items.total_price totalPrice
+        int 64    required  items.nm_id nmId
+        text 2048 required  items.brand
+        int 32    required  items.status
+        text 2048 required  locale
+        text 2048 optional  internal_signature internalSignature
+        text 256  required  customer_id customerId
+        text 2048 required  delivery_service deliveryService
+        text 2048 optional  shardkey shardKey
+        int 32    optional  sm_id smId
+        moment    required  date_created dateCreated
+        text 2048 optional  oof_shard oofShard";
+    let expected: Vec<&str> = expected.trim().lines().map(str::trim).collect();
+    assert_eq!(rows, expected);
 }
 
 #[test]
