@@ -1,0 +1,65 @@
+//! Calls to cargo, always for the whole workspace.
+//!
+//! Cargo unites the features of the packages it is asked for. Asking for one package here and for all of them there would
+//! compile the same dependencies twice, so everything is asked for the whole workspace.
+
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use xtask::folders;
+use xtask::process::{ProcessId, Signal};
+use xtask::watchdog::Watchdog;
+
+/// The binary of the service.
+const SERVICE: &str = "order-tracker";
+
+/// A cargo command at the root of the project.
+pub(crate) fn command(subcommand: &str) -> Command {
+    // Cargo names itself in `CARGO` when it runs us; by name it is found through PATH.
+    let mut command = Command::new("cargo");
+    command.arg(subcommand).current_dir(folders::project());
+    command
+}
+
+/// Builds the service; answers where its binary is.
+///
+/// # Errors
+///
+/// Where cargo cannot be run, or does not build it.
+pub(crate) fn build_service(release: bool, watchdog: Option<&mut Watchdog>) -> Result<PathBuf> {
+    let mut command = command("build");
+    command.args([
+        "--workspace",
+        "--bins",
+        "--message-format=json-render-diagnostics",
+    ]);
+    if release {
+        command.arg("--release");
+    }
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stdin(Stdio::null())
+        .spawn()
+        .context("cannot run cargo")?;
+    if let (Some(watchdog), Ok(process)) = (watchdog, ProcessId::of(child.id())) {
+        watchdog.stop_at_end(&process, Signal::TERM, std::time::Duration::from_secs(5))?;
+    }
+    // Where a binary lands depends on settings of the user's. Cargo says it of everything it builds.
+    let messages = child.stdout.take().context("cargo has no output")?;
+    let mut binary = None;
+    for message in serde_json::Deserializer::from_reader(BufReader::new(messages)).into_iter::<Value>() {
+        let message = message.context("cargo wrote something that is no message")?;
+        if message["target"]["name"] == SERVICE
+            && let Some(path) = message["executable"].as_str()
+        {
+            binary = Some(PathBuf::from(path));
+        }
+    }
+    if !child.wait()?.success() {
+        bail!("cargo did not build {SERVICE}; see above");
+    }
+    binary.with_context(|| format!("cargo built no {SERVICE}"))
+}

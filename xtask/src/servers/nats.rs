@@ -1,0 +1,115 @@
+//! One nats-server with JetStream.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::NatsBinary;
+use super::running::{self, Running};
+use crate::account::Account;
+use crate::process::{ProcessId, Signal};
+use crate::{folders, wheels};
+
+/// One nats-server with its data, running or not. It goes on when this is dropped: stop it.
+#[derive(Debug, Clone)]
+pub struct Nats {
+    /// The program.
+    pub binary: NatsBinary,
+    /// Where JetStream keeps its streams.
+    pub store: PathBuf,
+    /// Where it writes its log, anew at each start.
+    pub log: PathBuf,
+}
+
+impl Nats {
+    /// The signal that makes it shut down in order.
+    pub const STOP: Signal = Signal::TERM;
+    /// How long that may take before it is killed.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Starts it on `port` of 127.0.0.1, or on any free one, and waits until it answers.
+    ///
+    /// `started` is told of it at once, before it is ready (and before a port is known that it chooses by itself), so that it is
+    /// not forgotten if we are killed meanwhile.
+    ///
+    /// JetStream's `sync_interval` stays at its default of two minutes. An acknowledged message is in the operating
+    /// system's hands at once, so killing the server loses none; only a machine that loses power does. `always`, which
+    /// production needs and `docker/compose.yaml` sets, would make a laptop publish a hundred times slower.
+    ///
+    /// # Errors
+    ///
+    /// Where it ends or does not answer; the message has the end of its log.
+    pub fn start(
+        &self,
+        port: Option<u16>,
+        mut started: impl FnMut(&Running) -> Result<()>,
+    ) -> Result<Running> {
+        folders::private(&self.store)?;
+        let mut child = Account::current()
+            .command(&self.binary.program, &self.store)
+            .args(["--jetstream", "--addr", "127.0.0.1", "--port"])
+            .arg(port.map_or("-1".to_owned(), |port| port.to_string()))
+            .arg("--store_dir")
+            .arg(&self.store)
+            .arg("--ports_file_dir")
+            .arg(&self.store)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&self.log).with_context(|| format!("cannot write {}", self.log.display()))?)
+            .spawn()
+            .context("cannot start nats-server")?;
+        let mut running = Running {
+            process: ProcessId::of(child.id())?,
+            port: port.unwrap_or_default(),
+            version: self.binary.version.clone(),
+            log: self.log.clone(),
+        };
+        started(&running)?;
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait()? {
+                let log = std::fs::read(&self.log).unwrap_or_default();
+                bail!(
+                    "nats-server ended with {status}; its log ends with:\n{}",
+                    wheels::last_lines(&log, 5)
+                );
+            }
+            if let Some(port) = self.announced_port(child.id()) {
+                running.port = port;
+                running::reap(child);
+                return Ok(running);
+            }
+            // A large store is read back before it listens.
+            if begin.elapsed() > Duration::from_secs(60) {
+                running.process.stop(Signal::KILL, Duration::ZERO)?;
+                child.wait()?;
+                bail!(
+                    "nats-server did not answer within a minute; see {}",
+                    self.log.display()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The port that the process wrote down once it listened. Asking the port itself could reach another server on it.
+    fn announced_port(&self, pid: u32) -> Option<u16> {
+        let program = self.binary.program.file_name()?.to_string_lossy();
+        let text = std::fs::read(self.store.join(format!("{program}_{pid}.ports"))).ok()?;
+        let ports: serde_json::Value = serde_json::from_slice(&text).ok()?;
+        let url = ports.get("nats")?.get(0)?.as_str()?;
+        url.rsplit_once(':')?.1.parse().ok()
+    }
+
+    /// Stops a running one in order.
+    ///
+    /// # Errors
+    ///
+    /// Where we may not.
+    pub fn stop(running: &Running) -> Result<()> {
+        running.process.stop(Self::STOP, Self::PATIENCE).map(drop)
+    }
+}
