@@ -1,0 +1,84 @@
+//! The broker that the service reads from, as its settings say.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use order_domain::{BusError, OrderBus};
+use order_nats::{NatsOrderBus, NatsSettings};
+use serde_json::{Map, Value};
+use xtask::servers::development::{Development, NATS_URL, Server};
+use xtask::{environment, folders};
+
+/// The settings of the service that matter to whoever publishes, as they end in the names of their variables.
+const SETTINGS: &[&str] = &[
+    "URL",
+    "USER",
+    "PASSWORD",
+    "TOKEN",
+    "NKEY",
+    "CREDENTIALS_FILE",
+    "ROOT_CERTIFICATES",
+    "CLIENT_CERTIFICATE",
+    "CLIENT_KEY",
+    "STREAM",
+    "SUBJECT",
+    "CONSUMER",
+];
+
+/// The settings: the environment's, and where that names no broker, the one that `cargo xtask up` or `services up` runs.
+///
+/// # Errors
+///
+/// Where one is wrong, or no broker runs.
+pub(super) fn settings() -> Result<NatsSettings> {
+    let mut given = Map::new();
+    for setting in SETTINGS {
+        if let Some(value) = variable(setting)? {
+            given.insert(setting.to_lowercase(), Value::String(value));
+        }
+    }
+    if variable("REQUIRE_TLS")?.is_some_and(|value| value == "true") {
+        given.insert("require_tls".to_owned(), Value::Bool(true));
+    }
+    if !given.contains_key("url") {
+        let Some(Server::Own { url, .. }) = Development::open()?.nats() else {
+            bail!("no nats-server runs: `cargo xtask up` starts one with the service, or set {NATS_URL}");
+        };
+        given.insert("url".to_owned(), Value::String(url));
+    }
+    serde_json::from_value(Value::Object(given)).context("a setting ORDERS__NATS__… is wrong")
+}
+
+/// Connects, and makes the stream where the service has not run yet.
+///
+/// A broker that is out of reach is no error: publishing waits for it.
+///
+/// # Errors
+///
+/// Where the settings cannot be used, or what is on the broker under our names cannot serve.
+pub(super) async fn connect(settings: NatsSettings) -> Result<NatsOrderBus> {
+    let bus = NatsOrderBus::connect(settings).await?;
+    // A consumer that is there has its stream. Subscribing to it would take orders away from the service for a moment.
+    if bus.backlog().await.is_err() {
+        match bus.subscribe().await {
+            Ok(subscription) => subscription.release(&[], Duration::from_secs(1)).await,
+            Err(BusError::Unavailable(_)) => {}
+            Err(error) => bail!("{error}"),
+        }
+    }
+    Ok(bus)
+}
+
+/// A setting from the environment; what its `…_FILE` holds where it is given so.
+fn variable(setting: &str) -> Result<Option<String>> {
+    let name = format!("ORDERS__NATS__{setting}");
+    if let Some(value) = environment::variable(&name) {
+        return Ok(Some(value));
+    }
+    let Some(path) = environment::variable(&format!("{name}_FILE")) else {
+        return Ok(None);
+    };
+    let value = std::fs::read_to_string(folders::project().join(&path))
+        .with_context(|| format!("cannot read {path}, which {name}_FILE names"))?;
+    Ok(Some(value.trim().to_owned()))
+}
