@@ -263,7 +263,7 @@ mod tests {
             (r#"{"url": "http://h"}"#, "nats://host:port"),
             (r#"{"stream": "a.b"}"#, "must be 1 to 128 of"),
             (r#"{"subject": "orders.>"}"#, "without spaces or the wildcards"),
-            (r#"{"ack_wait": "soon"}"#, "soon"),
+            (r#"{"ack_wait": "soon"}"#, "duration"),
         ] {
             let error = settings(json).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

@@ -224,7 +224,7 @@ fn incoming(message: Message) -> Option<IncomingMessage> {
         sequence: info.stream_sequence,
     };
     let redelivered = info.delivered > 1;
-    let (message, _) = message.split();
+    let message = message.message;
     let token = AckToken(message.reply?.into_string().into());
     let mut headers: Vec<(String, String)> = Vec::new();
     for (name, values) in message.headers.iter().flat_map(|headers| headers.iter()) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use order_domain::testing::contract::bus::BusFixture;
-use order_domain::{BusError, OutgoingMessage};
+use order_domain::{BusError, OrderBus, OutgoingMessage};
 
 use crate::support::{PATIENCE, TestBus, message, settings, take};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, Config as ConsumerConfig, DeliverPolicy, pull, push};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType};
-use order_domain::BusError;
+use order_domain::{BusError, OrderBus};
 use order_nats::{NatsOrderBus, NatsSettings, Secret};
 
 use crate::server::Server;
@@ -278,25 +278,27 @@ async fn credentials_are_shown_to_the_broker() {
     apart.password = Some(Secret::new("hunter@2"));
     for settings in [in_url, apart] {
         let bus = NatsOrderBus::connect(settings).await.unwrap();
-        let opened = tokio::time::timeout(PATIENCE, order_domain::OrderBus::subscribe(&bus))
-            .await
-            .unwrap();
+        let opened = tokio::time::timeout(PATIENCE, bus.subscribe()).await.unwrap();
         assert!(opened.is_ok(), "{:?}", opened.err());
     }
     let mut wrong = settings_for(&server.url());
     wrong.request_timeout = Duration::from_millis(500);
     let bus = NatsOrderBus::connect(wrong).await.unwrap();
-    let refused = order_domain::OrderBus::subscribe(&bus).await.err();
+    let refused = bus.subscribe().await.err();
     assert!(matches!(refused, Some(BusError::Unavailable(_))), "{refused:?}");
 }
 
 #[tokio::test]
 async fn a_file_that_is_not_there_is_named() {
     let missing = Some("/nonexistent/file".into());
-    let mut credentials = NatsSettings::default();
-    credentials.credentials_file = missing.clone();
-    let mut certificates = NatsSettings::default();
-    certificates.root_certificates = missing;
+    let credentials = NatsSettings {
+        credentials_file: missing.clone(),
+        ..NatsSettings::default()
+    };
+    let certificates = NatsSettings {
+        root_certificates: missing,
+        ..NatsSettings::default()
+    };
     for (settings, setting) in [
         (credentials, "credentials_file"),
         (certificates, "root_certificates"),

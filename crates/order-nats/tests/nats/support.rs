@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use order_domain::testing::contract::bus::BusFixture;
 use order_domain::{
-    AckToken, BusError, IncomingMessage, OrderBus, OutgoingMessage, PublishAck, Subscription, TakeLimits,
+    AckToken, BusError, BusState, IncomingMessage, OrderBus, OutgoingMessage, PublishAck, Subscription,
+    TakeLimits,
 };
 use order_nats::{NatsName, NatsOrderBus, NatsSettings, NatsSubject};
 use tokio::time::{Instant, sleep, timeout};
@@ -48,11 +49,12 @@ pub(crate) fn settings_for(url: &str) -> NatsSettings {
         process::id(),
         TESTS.fetch_add(1, Relaxed)
     );
-    let mut settings = NatsSettings::default();
-    settings.url = url.parse().expect("a URL");
-    settings.stream = NatsName::new(&format!("TEST-{unique}")).expect("a name");
-    settings.subject = NatsSubject::new(&format!("test.{unique}")).expect("a subject");
-    settings
+    NatsSettings {
+        url: url.parse().expect("a URL"),
+        stream: NatsName::new(&format!("TEST-{unique}")).expect("a name"),
+        subject: NatsSubject::new(&format!("test.{unique}")).expect("a subject"),
+        ..NatsSettings::default()
+    }
 }
 
 /// A bus on a stream of its own, and what the driver itself can do to that stream.
@@ -81,10 +83,11 @@ impl TestBus {
 
     /// Waits until the bus says that it is in reach.
     pub(crate) async fn in_reach(&self) {
-        eventually("in reach", async || {
-            self.bus.state() == order_domain::BusState::Connected
-        })
-        .await;
+        let started = Instant::now();
+        while self.bus.state() != BusState::Connected {
+            assert!(started.elapsed() < PATIENCE, "still out of reach");
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub(crate) async fn subscribe(&self) -> Box<dyn Subscription> {
