@@ -61,6 +61,10 @@ impl Failure {
     /// Sorts an error of the driver.
     pub(crate) fn from_driver(error: &tokio_postgres::Error) -> Self {
         match error.as_db_error() {
+            // A statement prepared before a migration changed its columns. The next connection prepares it anew.
+            Some(told) if told.routine() == Some("RevalidateCachedQuery") => {
+                Failure::Unavailable(ServerError::new(told).into())
+            }
             Some(told) => {
                 let source = ServerError::new(told);
                 of_state(told.code(), source.into())

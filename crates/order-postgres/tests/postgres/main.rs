@@ -1,0 +1,10 @@
+//! What only a real database can show. `cargo xtask test` provides one.
+
+mod contract;
+mod database;
+mod faults;
+mod following;
+mod migrations;
+mod proxy;
+mod round_trip;
+mod storing;
