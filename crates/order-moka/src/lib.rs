@@ -1,1 +1,5 @@
-//! order-moka
+#![doc = include_str!("../README.md")]
+
+mod cache;
+
+pub use cache::MokaOrderCache;

@@ -1,0 +1,108 @@
+//! The cache itself.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use moka::ops::compute::Op;
+use moka::sync::Cache;
+use order_domain::{CacheSize, OrderCache, OrderDocument, OrderUid, Revision};
+
+/// What moka spends on an entry beside what [`OrderDocument::weight`] counts, in bytes: the entry and its counters, its places
+/// in two queues, its slot in the table, and what the allocator rounds up. Measured, see the example `weigh`.
+const BYTES_AN_ENTRY: usize = 300;
+
+/// An [`OrderCache`] on moka, bounded by bytes.
+///
+/// Lookups take no lock. `put_if` and `drop_older` hold the lock of their key only, while they decide and act.
+#[derive(Debug)]
+pub struct MokaOrderCache {
+    entries: Cache<OrderUid, Held>,
+    /// Counts the calls of `clear`. What was put under an earlier count is forgotten, whether or not it is still in memory.
+    generation: AtomicU64,
+    max_bytes: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Held {
+    document: OrderDocument,
+    generation: u64,
+}
+
+impl MokaOrderCache {
+    /// A cache that holds at most `max_bytes` bytes, its own cost an entry included.
+    ///
+    /// Between an insertion and the eviction that it causes a little more may be held: some hundred entries at most.
+    pub fn new(max_bytes: u64) -> Self {
+        let entries = Cache::builder()
+            .name("orders")
+            .max_capacity(max_bytes)
+            .weigher(|_, held: &Held| {
+                u32::try_from(held.document.weight() + BYTES_AN_ENTRY).unwrap_or(u32::MAX)
+            })
+            .build();
+        MokaOrderCache {
+            entries,
+            generation: AtomicU64::new(0),
+            max_bytes,
+        }
+    }
+}
+
+impl OrderCache for MokaOrderCache {
+    fn get(&self, uid: &str) -> Option<OrderDocument> {
+        let held = self.entries.get(uid)?;
+        (held.generation == self.generation.load(SeqCst)).then_some(held.document)
+    }
+
+    fn put_if(&self, document: OrderDocument, allowed: &dyn Fn() -> bool) -> bool {
+        let mut put = false;
+        self.entries
+            .entry_by_ref(&document.uid)
+            .and_compute_with(|entry| {
+                // Read before `allowed` decides: a `clear` after that hides what is put here.
+                let generation = self.generation.load(SeqCst);
+                let newer_is_held = entry.is_some_and(|entry| {
+                    let held = entry.value();
+                    held.generation == generation && held.document.revision > document.revision
+                });
+                if newer_is_held || !allowed() {
+                    return Op::Nop;
+                }
+                put = true;
+                Op::Put(Held {
+                    document: document.clone(),
+                    generation,
+                })
+            });
+        put
+    }
+
+    fn drop_older(&self, uid: &OrderUid, revision: Revision) {
+        // Takes the key's lock even where nothing is held: a `put_if` may be about to put what this has to drop.
+        self.entries
+            .entry_by_ref(uid)
+            .and_compute_with(|entry| match entry {
+                Some(entry) if entry.value().document.revision < revision => Op::Remove,
+                _ => Op::Nop,
+            });
+    }
+
+    fn clear(&self) {
+        // This is what hides everything. `invalidate_all` alone would keep what was put in the same tick of the clock.
+        self.generation.fetch_add(1, SeqCst);
+        // And this gives the memory back.
+        self.entries.invalidate_all();
+    }
+
+    fn size(&self) -> CacheSize {
+        // Asked for now and then, by metrics, so that a quiet cache does its housekeeping too.
+        self.entries.run_pending_tasks();
+        CacheSize {
+            orders: self.entries.entry_count(),
+            bytes: self.entries.weighted_size(),
+        }
+    }
+
+    fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+}
