@@ -58,7 +58,7 @@ enum Reading {
     /// Nothing was asked yet; the snapshot is taken when the first chunk is.
     Before { pool: Arc<Pool> },
     /// Within its transaction.
-    Snapshot(Snapshot),
+    Snapshot(Box<Snapshot>),
     /// All was read, or an error was answered.
     Done,
 }
@@ -91,17 +91,18 @@ pub(crate) fn newest(pool: Arc<Pool>, deadline: Duration, limit: usize) -> Order
 async fn next_chunk(
     reading: Reading,
     limit: usize,
-) -> Result<Option<(Vec<OrderDocument>, Snapshot)>, Failure> {
+) -> Result<Option<(Vec<OrderDocument>, Box<Snapshot>)>, Failure> {
     let mut snapshot = match reading {
         Reading::Before { pool } => {
             let lent = pool.lend().await?;
             lent.batch_execute(BEGIN).await?;
-            Snapshot {
+            let (last, page) = ((Micros::INFINITY, String::new()), VecDeque::new());
+            Box::new(Snapshot {
                 lent,
-                last: (Micros::INFINITY, String::new()),
-                page: VecDeque::new(),
+                last,
+                page,
                 remaining: limit,
-            }
+            })
         }
         Reading::Snapshot(snapshot) => snapshot,
         Reading::Done => return Ok(None),

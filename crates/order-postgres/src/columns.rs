@@ -194,10 +194,12 @@ impl<'a> Payments<'a> {
     }
 }
 
-/// The columns of `items`. An item names its order by the order's place in the batch, counted from 1.
+/// The columns of `items`.
 #[derive(Default)]
 pub(crate) struct Items<'a> {
-    order: Vec<i32>,
+    /// The place of its order in the batch, counted from 1.
+    place: Vec<i32>,
+    order_uid: Vec<&'a str>,
     position: Vec<i32>,
     chrt_id: Vec<i64>,
     track_number: Vec<&'a str>,
@@ -215,9 +217,12 @@ pub(crate) struct Items<'a> {
 impl<'a> Items<'a> {
     pub(crate) fn of(orders: &'a [RevisedOrder]) -> Self {
         let mut columns = Items::default();
-        for (order, version) in (1..).zip(orders) {
+        for (place, version) in (1..).zip(orders) {
             for (position, item) in (0..).zip(&version.order.items) {
-                columns.push(order, position, item);
+                columns.place.push(place);
+                columns.order_uid.push(version.order.order_uid.as_str());
+                columns.position.push(position);
+                columns.push(item);
             }
         }
         columns
@@ -225,12 +230,10 @@ impl<'a> Items<'a> {
 
     /// Whether no order of the batch has items.
     pub(crate) fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.place.is_empty()
     }
 
-    fn push(&mut self, order: i32, position: i32, item: &'a Item) {
-        self.order.push(order);
-        self.position.push(position);
+    fn push(&mut self, item: &'a Item) {
         self.chrt_id.push(item.chrt_id);
         self.track_number.push(&item.track_number);
         self.price.push(item.price.as_decimal());
@@ -248,7 +251,8 @@ impl<'a> Items<'a> {
     pub(crate) fn parameters<'p>(&'p self, versions: &'p Versions<'_>) -> Parameters<'p> {
         let mut parameters = versions.parameters();
         parameters.extend_from_slice(&[
-            &self.order as _,
+            &self.place as _,
+            &self.order_uid,
             &self.position,
             &self.chrt_id,
             &self.track_number,

@@ -88,7 +88,7 @@ impl Connector {
         let attempt = self
             .runtime
             .spawn(async move { connector.try_hosts(session, Arc::new(notified)).await });
-        attempt.await.map_err(|error| Failure::unavailable(error))?
+        attempt.await.map_err(Failure::unavailable)?
     }
 
     async fn try_hosts(

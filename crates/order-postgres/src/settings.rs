@@ -337,8 +337,11 @@ mod tests {
 
     #[test]
     fn a_long_schema_still_has_a_channel_of_its_own() {
-        let mut settings = PostgresSettings::default();
-        settings.schema = SchemaName::new(&"s".repeat(63)).unwrap();
+        let schema = SchemaName::new(&"s".repeat(63)).unwrap();
+        let settings = PostgresSettings {
+            schema,
+            ..PostgresSettings::default()
+        };
         assert_eq!(settings.channel().len(), 63);
     }
 }

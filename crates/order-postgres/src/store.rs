@@ -38,7 +38,7 @@ const UPSERT_ORDERS: &str = "
     WHERE (stored.published_at, stored.sequence) < (excluded.published_at, excluded.sequence)
     RETURNING order_uid";
 
-/// The orders of the batch (`$1` to `$3`) that this transaction changed, each with its place in the batch.
+/// Whether this transaction wrote the row of `orders` that has the version in `batch`.
 ///
 /// `xmin` names the transaction that wrote a row. It leaves out the versions that were stored before, so that a batch delivered
 /// again writes nothing. The revision is compared as well, because transaction numbers come round again after 2³² of them.
@@ -47,62 +47,70 @@ const UPSERT_ORDERS: &str = "
 /// when it began, and the upsert may have waited for a batch that added items which then have to be removed.
 macro_rules! changed {
     () => {
-        "(SELECT order_uid, published_at, sequence, place
-          FROM unnest($1::text[], $2::timestamptz[], $3::bigint[])
-               WITH ORDINALITY AS batch (order_uid, published_at, sequence, place)
-          JOIN orders USING (order_uid, published_at, sequence)
-          WHERE orders.xmin = pg_current_xact_id()::xid) AS changed"
+        " orders.order_uid = batch.order_uid
+          AND (orders.published_at, orders.sequence) = (batch.published_at, batch.sequence)
+          AND orders.xmin = pg_current_xact_id()::xid "
     };
 }
 
 const UPSERT_DELIVERY: &str = concat!(
     "INSERT INTO delivery (order_uid, name, phone, zip, city, address, region, email)
-     SELECT changed.order_uid, name, phone, zip, city, address, region, email
-     FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[])
-          WITH ORDINALITY AS given (name, phone, zip, city, address, region, email, place)
-     JOIN ",
+     SELECT batch.order_uid, name, phone, zip, city, address, region, email
+     FROM unnest(
+         $1::text[], $2::timestamptz[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+         $9::text[], $10::text[])
+         AS batch (order_uid, published_at, sequence, name, phone, zip, city, address, region, email)
+     JOIN orders ON ",
     changed!(),
-    " USING (place)
-     ON CONFLICT (order_uid) DO UPDATE SET (name, phone, zip, city, address, region, email)
+    "ON CONFLICT (order_uid) DO UPDATE SET (name, phone, zip, city, address, region, email)
        = (excluded.name, excluded.phone, excluded.zip, excluded.city, excluded.address, excluded.region, excluded.email)"
 );
 
 const UPSERT_PAYMENT: &str = concat!(
     "INSERT INTO payment (
          order_uid, transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost, goods_total, custom_fee)
-     SELECT changed.order_uid, transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost,
+     SELECT batch.order_uid, transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost,
          goods_total, custom_fee
      FROM unnest(
-         $4::text[], $5::text[], $6::text[], $7::text[], $8::numeric[], $9::bigint[], $10::text[], $11::numeric[],
-         $12::numeric[], $13::numeric[])
-          WITH ORDINALITY AS given (transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost,
-              goods_total, custom_fee, place)
-     JOIN ",
+         $1::text[], $2::timestamptz[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::numeric[],
+         $9::bigint[], $10::text[], $11::numeric[], $12::numeric[], $13::numeric[])
+         AS batch (order_uid, published_at, sequence, transaction, request_id, currency, provider, amount, payment_dt, bank,
+             delivery_cost, goods_total, custom_fee)
+     JOIN orders ON ",
     changed!(),
-    " USING (place)
-     ON CONFLICT (order_uid) DO UPDATE SET
+    "ON CONFLICT (order_uid) DO UPDATE SET
          (transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost, goods_total, custom_fee)
        = (excluded.transaction, excluded.request_id, excluded.currency, excluded.provider, excluded.amount,
           excluded.payment_dt, excluded.bank, excluded.delivery_cost, excluded.goods_total, excluded.custom_fee)"
 );
 
 const REMOVE_ITEMS: &str = concat!(
-    "DELETE FROM items USING ",
+    "DELETE FROM items
+     USING unnest($1::text[], $2::timestamptz[], $3::bigint[]) AS batch (order_uid, published_at, sequence)
+     JOIN orders ON ",
     changed!(),
-    " WHERE items.order_uid = changed.order_uid"
+    "WHERE items.order_uid = orders.order_uid"
 );
 
+/// Which orders changed is put into an array, where an item looks its order up by its place in the batch. A join of the two lists
+/// would compare each item with each order: the planner cannot know how long they are.
 const INSERT_ITEMS: &str = concat!(
     "INSERT INTO items (
          order_uid, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status)
-     SELECT changed.order_uid, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status
-     FROM unnest(
-         $4::integer[], $5::integer[], $6::bigint[], $7::text[], $8::numeric[], $9::text[], $10::text[], $11::integer[],
-         $12::text[], $13::numeric[], $14::bigint[], $15::text[], $16::integer[])
-          AS item (place, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status)
-     JOIN ",
+     SELECT item.order_uid, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status
+     FROM (
+         SELECT array_agg(orders.order_uid IS NOT NULL ORDER BY place) AS by_place
+         FROM unnest($1::text[], $2::timestamptz[], $3::bigint[])
+             WITH ORDINALITY AS batch (order_uid, published_at, sequence, place)
+         LEFT JOIN orders ON ",
     changed!(),
-    " USING (place)"
+    ") AS changed
+     CROSS JOIN unnest(
+         $4::integer[], $5::text[], $6::integer[], $7::bigint[], $8::text[], $9::numeric[], $10::text[], $11::text[],
+         $12::integer[], $13::text[], $14::numeric[], $15::bigint[], $16::text[], $17::integer[])
+         AS item (place, order_uid, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand,
+             status)
+     WHERE changed.by_place[item.place]"
 );
 
 /// What is known of a dead letter already, that it was discarded say, stays.
@@ -123,8 +131,9 @@ const LOCK_LOG: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
 const APPEND_TO_LOG: &str = concat!(
     "WITH entry AS (
          INSERT INTO commit_log (changes, order_uids, published_at, sequences)
-         SELECT count(*), array_agg(order_uid), array_agg(published_at), array_agg(sequence)
-         FROM ",
+         SELECT count(*), array_agg(batch.order_uid), array_agg(batch.published_at), array_agg(batch.sequence)
+         FROM unnest($1::text[], $2::timestamptz[], $3::bigint[]) AS batch (order_uid, published_at, sequence)
+         JOIN orders ON ",
     changed!(),
     "    HAVING count(*) > 0
          RETURNING position, mark)

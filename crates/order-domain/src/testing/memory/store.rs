@@ -31,7 +31,7 @@ pub struct MemoryStore {
     told: AtomicU64,
     out_of_reach: AtomicBool,
     answers_to_lose: AtomicUsize,
-    refuses: Mutex<Option<Box<dyn Fn(&Order) -> bool + Send>>>,
+    refuses: Mutex<Option<Rule>>,
 }
 
 /// What a [`MemoryStore`] held when it was backed up.
@@ -126,6 +126,9 @@ impl MemoryStore {
         }
     }
 }
+
+/// Whether an order is at fault.
+type Rule = Box<dyn Fn(&Order) -> bool + Send>;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
