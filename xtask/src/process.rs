@@ -19,19 +19,19 @@ pub struct ProcessId {
 }
 
 impl ProcessId {
-    /// The process that has this number now.
+    /// The process that has this number now. A child of ours that ended at once still has its own until we wait for it.
     ///
     /// # Errors
     ///
     /// Where there is none.
     pub fn of(pid: u32) -> Result<ProcessId> {
-        let started = started(pid).with_context(|| format!("process {pid} has already ended"))?;
+        let (started, _) = look(pid).with_context(|| format!("there is no process {pid}"))?;
         Ok(ProcessId { pid, started })
     }
 
     /// Whether it still runs. One that ended and was not waited for yet does not run.
     pub fn is_alive(&self) -> bool {
-        started(self.pid).is_some_and(|started| started == self.started)
+        look(self.pid).is_some_and(|(started, ended)| !ended && started == self.started)
     }
 
     /// Sends a signal. One that has ended is left alone.
@@ -87,12 +87,14 @@ impl fmt::Display for ProcessId {
     }
 }
 
-/// When a running process started, in words that only have to differ from those of any other process of that number.
-fn started(pid: u32) -> Option<String> {
+/// When a process started, in words that only have to differ from those of any other process of that number, and whether it
+/// has ended and only waits for its parent to take note.
+fn look(pid: u32) -> Option<(String, bool)> {
     if Path::new("/proc/self/stat").exists() {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        return Some(format!("{} {}", boot.trim(), parse_stat(&stat)?));
+        let (ticks, ended) = parse_stat(&stat)?;
+        return Some((format!("{} {ticks}", boot.trim()), ended));
     }
     let output = std::process::Command::new("ps")
         .args(["-o", "stat=,lstart=", "-p", &pid.to_string()])
@@ -101,17 +103,17 @@ fn started(pid: u32) -> Option<String> {
         .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let (state, start) = text.trim().split_once(char::is_whitespace)?;
-    (!state.starts_with('Z')).then(|| start.trim().to_owned())
+    Some((start.trim().to_owned(), state.starts_with('Z')))
 }
 
-/// The ticks at which a process started, from `/proc/<pid>/stat`; `None` for one that has ended.
+/// The ticks at which a process started, and whether it has ended, from `/proc/<pid>/stat`.
 ///
 /// The second field is the program's name in brackets and may hold anything, so counting begins after the last bracket.
-fn parse_stat(stat: &str) -> Option<&str> {
+fn parse_stat(stat: &str) -> Option<(&str, bool)> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace();
     let state = fields.next()?;
-    (!matches!(state, "Z" | "X")).then(|| fields.nth(18)).flatten()
+    Some((fields.nth(18)?, matches!(state, "Z" | "X")))
 }
 
 #[cfg(test)]
@@ -137,6 +139,7 @@ mod tests {
             !process.is_alive(),
             "nobody has waited for it, and still it has ended"
         );
+        assert_eq!(ProcessId::of(child.id()).unwrap(), process);
         child.wait().unwrap();
         assert!(ProcessId::of(child.id()).is_err());
     }
@@ -144,7 +147,7 @@ mod tests {
     #[test]
     fn the_name_of_a_program_may_hold_anything() {
         let stat = "42 (a) R b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 19";
-        assert_eq!(parse_stat(stat), Some("777"));
-        assert_eq!(parse_stat(&stat.replace(") S", ") Z")), None);
+        assert_eq!(parse_stat(stat), Some(("777", false)));
+        assert_eq!(parse_stat(&stat.replace(") S", ") Z")), Some(("777", true)));
     }
 }

@@ -204,10 +204,12 @@ impl Development {
 
     fn start_postgres(&mut self, lifetime: &mut Lifetime<'_>, progress: &Progress) -> Result<Server> {
         let before = self.state.postgres.clone();
-        if let Some(running) = alive(before.as_ref()) {
-            let (user, database) = (Postgres::NAME, Postgres::NAME);
-            let ready = || probe::postgres(running.address(), user, database) == PostgresAnswer::Ready;
-            wait_for("PostgreSQL", running, ready)?;
+        let ready = |running: &Running| {
+            probe::postgres(running.address(), Postgres::NAME, Postgres::NAME) == PostgresAnswer::Ready
+        };
+        if let Some(running) = alive(before.as_ref())
+            && wait_for("PostgreSQL", running, ready)?
+        {
             self.state.postgres = before
                 .clone()
                 .map(|entry| keep(entry, lifetime, Postgres::STOP))
@@ -276,8 +278,9 @@ impl Development {
 
     fn start_nats(&mut self, lifetime: &mut Lifetime<'_>, progress: &Progress) -> Result<Server> {
         let before = self.state.nats.clone();
-        if let Some(running) = alive(before.as_ref()) {
-            wait_for("nats-server", running, || probe::nats(running.address()))?;
+        if let Some(running) = alive(before.as_ref())
+            && wait_for("nats-server", running, |running| probe::nats(running.address()))?
+        {
             self.state.nats = before
                 .clone()
                 .map(|entry| keep(entry, lifetime, Nats::STOP))
@@ -421,10 +424,14 @@ fn own_nats(running: &Running) -> Server {
     }
 }
 
-/// Waits for a server that was found running: the task that started it may have been killed before it was ready.
-fn wait_for(name: &str, running: &Running, ready: impl Fn() -> bool) -> Result<()> {
+/// Waits for a server that was found running: the task that started it may have been killed before it was ready. Answers whether
+/// it is ready; if not, it has ended meanwhile.
+fn wait_for(name: &str, running: &Running, ready: impl Fn(&Running) -> bool) -> Result<bool> {
     let begin = Instant::now();
-    while !ready() {
+    while !ready(running) {
+        if !running.process.is_alive() {
+            return Ok(false);
+        }
         if begin.elapsed() > Duration::from_secs(30) {
             bail!(
                 "{name} runs ({}), but does not answer on {}: `cargo xtask services down` stops it",
@@ -434,5 +441,5 @@ fn wait_for(name: &str, running: &Running, ready: impl Fn() -> bool) -> Result<(
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    Ok(())
+    Ok(true)
 }

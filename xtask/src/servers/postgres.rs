@@ -162,8 +162,9 @@ impl Postgres {
                     let log = fs::read(&self.log).unwrap_or_default();
                     let text = String::from_utf8_lossy(&log);
                     let port_taken = port.is_none() && text.contains("could not bind");
-                    // After kill -9 its children need a moment to notice; until then they hold the shared memory.
-                    let still_ending = text.contains("is still in use");
+                    // After kill -9 its children need a moment to notice; until then they hold the shared memory. And
+                    // its number is taken until its parent, init for an orphan, took note of its end.
+                    let still_ending = text.contains("is still in use") || self.has_dead_owner();
                     if !(port_taken || still_ending) || begin.elapsed() > Duration::from_secs(20) {
                         bail!(
                             "PostgreSQL ended with {status}; its log ends with:\n{}",
@@ -210,6 +211,13 @@ impl Postgres {
         let text = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
         let lines = text.lines().map(str::trim).collect::<Vec<_>>();
         lines.first().is_some_and(|line| *line == pid.to_string()) && lines.get(7) == Some(&"ready")
+    }
+
+    /// Whether the process that the data folder names as its server has ended, waited for or not.
+    fn has_dead_owner(&self) -> bool {
+        let text = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
+        let pid = text.lines().next().and_then(|line| line.trim().parse().ok());
+        pid.is_some_and(|pid| ProcessId::of(pid).is_ok_and(|process| !process.is_alive()))
     }
 
     fn serve(&self, port: u16) -> Result<std::process::Child> {
