@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+#![expect(clippy::print_stderr, reason = "tasks talk to the person who runs them")]
+
+pub mod account;
+pub mod environment;
+pub mod folders;
+pub mod orders;
+pub mod ports;
+pub mod process;
+pub mod progress;
+pub mod servers;
+pub mod watchdog;
+pub mod wheels;
