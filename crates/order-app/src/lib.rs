@@ -1,1 +1,12 @@
-//! order-app
+#![doc = include_str!("../README.md")]
+
+mod application;
+mod config;
+mod http;
+pub mod telemetry;
+
+pub use application::Application;
+pub use config::{
+    CacheSettings, ConfigFault, HttpSettings, LogFormat, LogSettings, ManagementSettings, Settings,
+    ShutdownSettings, Sources, StartupSettings,
+};

@@ -60,12 +60,19 @@ pub trait Subscription: Send {
 
 /// How much to take at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct TakeLimits {
     /// At most so many messages.
     pub messages: usize,
     /// No further message once the payloads have so many bytes.
     pub bytes: usize,
+}
+
+/// A thousand messages and 8 MiB.
+impl Default for TakeLimits {
+    fn default() -> Self {
+        TakeLimits { messages: 1_000, bytes: 8 << 20 }
+    }
 }
 
 /// A message as it was published.

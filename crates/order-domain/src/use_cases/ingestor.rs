@@ -43,10 +43,7 @@ pub struct IngestSettings {
 impl Default for IngestSettings {
     fn default() -> Self {
         IngestSettings {
-            batch: TakeLimits {
-                messages: 1_000,
-                bytes: 8 * 1024 * 1024,
-            },
+            batch: TakeLimits::default(),
             progress_every: Duration::from_secs(5),
             acknowledge_within: Duration::from_secs(2),
             finish_within: Duration::from_secs(5),

@@ -1,0 +1,238 @@
+//! The composition: which adapter stands behind which port, and in which order all of it starts and ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App, HttpServer, web};
+use anyhow::Context;
+use metrics_exporter_prometheus::PrometheusHandle;
+use order_domain::{Backoff, Coherence, Health, Ingestor, LogFollower, OrderBus, OrderService, warm_up};
+use order_moka::MokaOrderCache;
+use order_nats::NatsOrderBus;
+use order_postgres::PostgresStore;
+use tokio::runtime::Handle;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Settings;
+use crate::http::{ManagementState, configure_management, configure_orders, not_found, with_request_id};
+
+/// The whole service, built but not yet running.
+pub struct Application {
+    settings: Settings,
+    store: PostgresStore,
+    bus: Arc<NatsOrderBus>,
+    coherence: Arc<Coherence>,
+    health: Arc<Health>,
+    public: Listener,
+    management: Listener,
+}
+
+struct Listener {
+    addresses: Vec<SocketAddr>,
+    server: Server,
+}
+
+impl Listener {
+    fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+}
+
+impl Application {
+    /// Composes the service and binds both listeners. Needs neither the database nor the broker to be there. To be called on the
+    /// runtime that is to run database reads, which must outlive the listeners' own threads.
+    ///
+    /// # Errors
+    ///
+    /// A listener cannot be bound, or a setting of an adapter is of no use.
+    pub async fn build(settings: Settings, metrics: Option<PrometheusHandle>) -> anyhow::Result<Self> {
+        let store = PostgresStore::connect(&settings.postgres)?;
+        let bus = Arc::new(NatsOrderBus::connect(settings.nats.clone()).await?);
+        let cache = Arc::new(MokaOrderCache::new(settings.cache.max_bytes));
+        let coherence = Arc::new(Coherence::new(cache, settings.cache.lease));
+        let health = Arc::new(Health::new(Arc::clone(&bus) as Arc<dyn OrderBus>));
+        let service = web::Data::new(OrderService::new(
+            store.orders(),
+            Arc::clone(&coherence),
+            Arc::clone(&health),
+            settings.read.clone(),
+            Handle::current(),
+        ));
+        let state = web::Data::new(ManagementState {
+            health: Arc::clone(&health),
+            coherence: Arc::clone(&coherence),
+            metrics,
+        });
+
+        let workers = match settings.http.workers {
+            0 => std::thread::available_parallelism()?.get(),
+            workers => workers,
+        };
+        let deadline = settings.shutdown.deadline.as_secs();
+        let cannot_listen = |address| move || format!("failed to listen on {address}");
+        let public = HttpServer::new(move || {
+            App::new()
+                .app_data(service.clone())
+                .wrap_fn(with_request_id)
+                .configure(configure_orders)
+                .default_service(web::to(not_found))
+        })
+        .workers(workers)
+        .disable_signals()
+        .shutdown_timeout(deadline)
+        .bind(settings.http.address)
+        .with_context(cannot_listen(settings.http.address))?;
+        let management = HttpServer::new(move || {
+            App::new()
+                .app_data(state.clone())
+                .wrap_fn(with_request_id)
+                .configure(configure_management)
+                .default_service(web::to(not_found))
+        })
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(deadline)
+        .bind(settings.management.address)
+        .with_context(cannot_listen(settings.management.address))?;
+        Ok(Application {
+            public: Listener {
+                addresses: public.addrs(),
+                server: public.run(),
+            },
+            management: Listener {
+                addresses: management.addrs(),
+                server: management.run(),
+            },
+            settings,
+            store,
+            bus,
+            coherence,
+            health,
+        })
+    }
+
+    /// Where the public listener listens.
+    pub fn address(&self) -> SocketAddr {
+        self.public.address()
+    }
+
+    /// Where the operators' listener listens.
+    pub fn management_address(&self) -> SocketAddr {
+        self.management.address()
+    }
+
+    /// Runs until told to stop, then ends in order: unready, drain, stop taking, hand back, finish the batch in hand.
+    ///
+    /// # Errors
+    ///
+    /// A listener broke down, or ending took longer than its deadline.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let (address, management_address) = (self.address(), self.management_address());
+        tracing::info!(%address, %management_address, "listening");
+        let Application {
+            settings,
+            store,
+            bus,
+            coherence,
+            health,
+            public,
+            management,
+        } = self;
+        let listeners = [public.server.handle(), management.server.handle()];
+        let (stop_taking, stop_following) = (CancellationToken::new(), CancellationToken::new());
+
+        let tasks = TaskTracker::new();
+        let taking = TaskTracker::new();
+        let ingestor = Ingestor::new(
+            bus,
+            store.orders(),
+            Arc::clone(&coherence),
+            Arc::clone(&health),
+            settings.ingest.clone(),
+        );
+        let follower = LogFollower::new(
+            store.commit_log(),
+            Arc::clone(&coherence),
+            Arc::clone(&health),
+            settings.follower.clone(),
+        );
+        let warm = warm_up(
+            store.orders(),
+            coherence,
+            settings.warm_up.clone(),
+            stop_following.clone(),
+        );
+        tasks.spawn(warm);
+        {
+            let (stop_taking, stop_following) = (stop_taking.clone(), stop_following.clone());
+            let (tasks, taking, health) = (tasks.clone(), taking.clone(), Arc::clone(&health));
+            let postgres = settings.startup.migrate.then(|| settings.postgres.clone());
+            // Nothing may touch the tables before they are there; the listeners answer meanwhile.
+            tasks.clone().spawn(async move {
+                let migrated = stop_taking.run_until_cancelled(async {
+                    if let Some(postgres) = postgres {
+                        migrate_until_done(&postgres, &health).await;
+                    }
+                });
+                if migrated.await.is_some() {
+                    tasks.spawn(follower.run(stop_following));
+                    taking.spawn(ingestor.run(stop_taking));
+                }
+            });
+        }
+
+        let servers = async { tokio::try_join!(public.server, management.server) };
+        tokio::pin!(servers);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            ended = &mut servers => {
+                ended.context("a listener broke down")?;
+                anyhow::bail!("a listener ended by itself");
+            }
+        }
+
+        let end = async {
+            health.begin_shutdown();
+            sleep(settings.shutdown.drain_delay).await;
+            stop_taking.cancel();
+            taking.close();
+            taking.wait().await;
+            let ends = listeners
+                .iter()
+                .map(|listener: &ServerHandle| listener.stop(true));
+            let (ended, _) = tokio::join!(&mut servers, futures::future::join_all(ends));
+            // The cache stays proven for as long as requests are answered from it.
+            stop_following.cancel();
+            tasks.close();
+            tasks.wait().await;
+            ended.context("a listener broke down")
+        };
+        timeout(settings.shutdown.deadline, end)
+            .await
+            .context("ending took longer than its deadline")??;
+        tracing::info!("ended");
+        Ok(())
+    }
+}
+
+/// Tries until the schema is as this binary needs it.
+async fn migrate_until_done(settings: &order_postgres::PostgresSettings, health: &Health) {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    loop {
+        match order_postgres::migrate(settings).await {
+            Ok(applied) if applied.is_empty() => return,
+            Ok(applied) => {
+                for migration in applied {
+                    tracing::info!(version = migration.version, name = migration.name, "migrated");
+                }
+                return;
+            }
+            Err(error) => health.database_lost(&error),
+        }
+        sleep(backoff.step()).await;
+    }
+}

@@ -1,0 +1,74 @@
+//! `/api/v1/orders/{uid}`.
+
+use actix_web::http::Method;
+use actix_web::http::header::{self, ContentType, EntityTag, Header};
+use actix_web::{HttpRequest, HttpResponse, web};
+use order_domain::{OrderService, OrderUid};
+
+use super::problem::{Problem, only};
+
+/// Registers the routes. The service is expected as `web::Data<OrderService>`.
+pub(crate) fn configure_orders(app: &mut web::ServiceConfig) {
+    app.service(
+        web::resource("/api/v1/orders/{uid}")
+            .route(web::get().to(order))
+            .route(web::head().to(order))
+            .default_service(web::route().to(only(&[Method::GET, Method::HEAD]))),
+    );
+}
+
+/// One order, as the canonical JSON's bytes, under its revision as a weak `ETag`.
+async fn order(request: HttpRequest, service: web::Data<OrderService>) -> Result<HttpResponse, Problem> {
+    let uid = request
+        .match_info()
+        .get("uid")
+        .and_then(|uid| OrderUid::new(uid).ok());
+    let uid = uid.ok_or_else(Problem::bad_uid)?;
+    let found = service
+        .find(&uid, requires_proof(&request))
+        .await?
+        .ok_or_else(Problem::unknown_order)?;
+
+    let tag = EntityTag::new_weak(found.document.revision.to_string());
+    let is_known = is_known(&request, &tag);
+    let mut response = if is_known {
+        HttpResponse::NotModified()
+    } else {
+        HttpResponse::Ok()
+    };
+    response
+        .insert_header((header::ETAG, tag))
+        .insert_header((header::CACHE_CONTROL, "no-cache"));
+    if let Some(age) = found.age {
+        // Only an answer that could not be proven has an age: the database is out of reach.
+        response.insert_header((header::AGE, age.as_secs()));
+    }
+    if is_known {
+        return Ok(response.finish());
+    }
+    Ok(response
+        .content_type(ContentType::json())
+        .body(found.document.json))
+}
+
+/// Whether the caller rather has an error than an order that is not proven.
+fn requires_proof(request: &HttpRequest) -> bool {
+    request
+        .headers()
+        .get_all(header::CACHE_CONTROL)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"))
+}
+
+/// Whether the caller has this version already.
+fn is_known(request: &HttpRequest, tag: &EntityTag) -> bool {
+    if !request.headers().contains_key(header::IF_NONE_MATCH) {
+        return false;
+    }
+    match header::IfNoneMatch::parse(request) {
+        Ok(header::IfNoneMatch::Any) => true,
+        Ok(header::IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(tag)),
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,103 @@
+//! One running service as its users run it: the real binary, in a process of its own.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::replica::Client;
+
+/// A running `order-tracker`. Killed when it is dropped.
+pub struct Process {
+    child: Child,
+    log: watch::Receiver<Vec<String>>,
+}
+
+impl Process {
+    /// Starts the binary with these variables and no others of ours.
+    pub fn start(environment: &HashMap<String, String>) -> Self {
+        let mut child = Command::new(binary())
+            .env_clear()
+            .envs(environment)
+            .env("ORDERS__LOG__FORMAT", "json")
+            .current_dir(std::env::temp_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary can be started");
+        let (sender, log) = watch::channel(Vec::new());
+        let mut lines = BufReader::new(child.stderr.take().expect("standard error is piped")).lines();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                sender.send_modify(|log| log.push(line));
+            }
+        });
+        Process { child, log }
+    }
+
+    /// Waits until it says where it listens, and answers a client for it.
+    pub async fn listening(&mut self) -> Client {
+        let line = self.logged("\"listening\"").await;
+        let line: serde_json::Value = serde_json::from_str(&line).expect("the log is JSON");
+        let address = |name: &str| format!("http://{}", line[name].as_str().expect("an address"));
+        Client::new(address("address"), address("management_address"))
+    }
+
+    /// Waits until a line with this text is logged, and answers it.
+    pub async fn logged(&mut self, text: &str) -> String {
+        let find = |log: &Vec<String>| log.iter().find(|line| line.contains(text)).cloned();
+        let waited = timeout(
+            Duration::from_secs(30),
+            self.log.wait_for(|log| find(log).is_some()),
+        )
+        .await;
+        let found = waited.ok().and_then(Result::ok).and_then(|log| find(&log));
+        found.unwrap_or_else(|| panic!("{text:?} was not logged: {:#?}", self.log.borrow()))
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> Vec<String> {
+        self.log.borrow().clone()
+    }
+
+    /// `kill -9`.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it can be killed");
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub async fn terminate(mut self) -> ExitStatus {
+        let id = self.child.id().expect("it is running").to_string();
+        let sent = Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .await
+            .expect("kill can be run");
+        assert!(sent.success());
+        timeout(Duration::from_secs(30), self.child.wait())
+            .await
+            .expect("it ends in time")
+            .expect("it is our child")
+    }
+}
+
+/// The binary that was built together with this test.
+fn binary() -> PathBuf {
+    let mut path = std::env::current_exe().expect("a test knows where it is");
+    path.pop();
+    path.pop();
+    path.push("order-tracker");
+    assert!(
+        path.is_file(),
+        "{} is not built: run `cargo xtask test`",
+        path.display()
+    );
+    path
+}

@@ -1,0 +1,242 @@
+//! The shared side of a test: a schema of its own, a stream of its own, and a publisher.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use bytes::Bytes;
+use order_app::{Settings, Sources};
+use order_domain::{Order, OrderBus, OutgoingMessage, PublishAck};
+use order_nats::NatsOrderBus;
+use tokio_postgres::NoTls;
+
+use crate::{Proxy, Replica};
+
+/// How long anything may take that only has to happen, on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One instance of the whole system, shared with no other test.
+pub struct Shop {
+    environment: HashMap<String, String>,
+    name: String,
+    bus: Arc<NatsOrderBus>,
+    published: AtomicU64,
+}
+
+impl Shop {
+    /// A shop with nothing in it. Its stream is there, so that orders can be published before a replica runs.
+    ///
+    /// # Panics
+    ///
+    /// If the servers are not there.
+    pub async fn open() -> Self {
+        let name = format!("t{:x}_{:x}", std::process::id(), unique());
+        let environment: HashMap<_, _> = [
+            ("POSTGRES__URL", server("ORDERS_TEST_POSTGRES_URL")),
+            ("POSTGRES__SCHEMA", name.clone()),
+            ("NATS__URL", server("ORDERS_TEST_NATS_URL")),
+            ("NATS__STREAM", name.clone()),
+            ("NATS__SUBJECT", format!("{name}.orders")),
+            ("NATS__CONSUMER", name.clone()),
+            ("NATS__ACK_WAIT", "5s".to_owned()),
+            ("POSTGRES__BATCH_DEADLINE", "4s".to_owned()),
+            ("INGEST__PROGRESS_EVERY", "1s".to_owned()),
+            ("HTTP__ADDRESS", "127.0.0.1:0".to_owned()),
+            ("HTTP__WORKERS", "1".to_owned()),
+            ("MANAGEMENT__ADDRESS", "127.0.0.1:0".to_owned()),
+            ("SHUTDOWN__DRAIN_DELAY", "0s".to_owned()),
+        ]
+        .map(|(name, value)| (format!("ORDERS__{name}"), value))
+        .into();
+        let settings = load(&environment);
+        let bus = NatsOrderBus::connect(settings.nats.clone())
+            .await
+            .expect("the settings are of use");
+        let opened = bus
+            .subscribe()
+            .await
+            .expect("the broker is there; run `cargo xtask test`");
+        opened.release(&[], PATIENCE).await;
+        Shop {
+            environment,
+            name,
+            bus: Arc::new(bus),
+            published: AtomicU64::new(0),
+        }
+    }
+
+    /// The settings of a replica of this shop, as variables of the environment.
+    pub fn environment(&self) -> &HashMap<String, String> {
+        &self.environment
+    }
+
+    /// Sets a variable (without `ORDERS__`) for the replicas that are started from here on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment
+            .insert(format!("ORDERS__{name}"), value.to_owned());
+    }
+
+    /// The settings of a replica of this shop.
+    pub fn settings(&self) -> Settings {
+        load(&self.environment)
+    }
+
+    /// Starts a replica, and waits until it is ready.
+    pub async fn replica(&self) -> Replica {
+        let replica = Replica::start(self.settings()).await;
+        replica.ready().await;
+        replica
+    }
+
+    /// Publishes a message and waits until the broker has stored it.
+    pub async fn publish(&self, payload: impl Into<Bytes>) -> PublishAck {
+        let id = format!("{}-{}", self.name, self.published.fetch_add(1, SeqCst));
+        let message = OutgoingMessage {
+            id,
+            headers: Vec::new(),
+            payload: payload.into(),
+        };
+        self.bus.publish(message).await.expect("the broker stores it")
+    }
+
+    /// Publishes an order.
+    pub async fn publish_order(&self, order: &Order) -> PublishAck {
+        self.publish(order.json().clone()).await
+    }
+
+    /// Asks the database itself.
+    pub async fn query(&self, sql: &str) -> Vec<tokio_postgres::Row> {
+        let (client, connection) = tokio_postgres::connect(&server("ORDERS_TEST_POSTGRES_URL"), NoTls)
+            .await
+            .expect("the database is there; run `cargo xtask test`");
+        let connection = tokio::spawn(connection);
+        client
+            .batch_execute(&format!("SET search_path TO \"{}\"", self.name))
+            .await
+            .expect("a search path");
+        let rows = client
+            .query(sql, &[])
+            .await
+            .unwrap_or_else(|error| panic!("failed to ask {sql:?}: {error}"));
+        drop(client);
+        let _ = connection.await;
+        rows
+    }
+
+    /// The number that a query answers.
+    pub async fn count(&self, sql: &str) -> i64 {
+        self.query(sql).await[0].get(0)
+    }
+
+    /// Waits until a query answers this number.
+    pub async fn count_becomes(&self, expected: i64, sql: &str) {
+        let mut last = None;
+        let reached = eventually(async || {
+            last = Some(self.count(sql).await);
+            last == Some(expected)
+        });
+        assert!(reached.await, "{sql} answers {last:?}, not {expected}");
+    }
+
+    /// Deletes the consumer that the replicas share, so that the next one delivers everything anew.
+    pub async fn forget_what_was_consumed(&self) {
+        let stream = self
+            .jetstream()
+            .await
+            .get_stream(&self.name)
+            .await
+            .expect("the stream is there");
+        stream
+            .delete_consumer(&self.name)
+            .await
+            .expect("the consumer can be deleted");
+    }
+
+    /// Removes what the shop has on the servers. Not done by a test that fails, so that one can look at it.
+    pub async fn close(self) {
+        self.query(&format!("DROP SCHEMA IF EXISTS \"{}\" CASCADE", self.name))
+            .await;
+        self.delete_stream(&self.name).await;
+    }
+
+    /// Deletes a stream.
+    pub async fn delete_stream(&self, name: &str) {
+        self.jetstream()
+            .await
+            .delete_stream(name)
+            .await
+            .expect("the stream can be deleted");
+    }
+
+    async fn jetstream(&self) -> async_nats::jetstream::Context {
+        let client = async_nats::connect(server("ORDERS_TEST_NATS_URL"))
+            .await
+            .expect("the broker is there");
+        async_nats::jetstream::new(client)
+    }
+
+    /// A way to one of the servers, by the variable that names it (without `ORDERS__`): closed at first. Replicas that are
+    /// started from here on go that way.
+    pub async fn through_proxy(&mut self, variable: &str) -> Proxy {
+        let url = self.environment[&format!("ORDERS__{variable}")].clone();
+        let (before, rest) = url.split_once("://").expect("a URL");
+        let authority = rest.split('/').next().expect("an authority");
+        let host = authority.rsplit('@').next().expect("a host");
+        let server = tokio::net::lookup_host(host)
+            .await
+            .expect("a host and a port")
+            .next()
+            .expect("an address");
+        let proxy = Proxy::closed(server).await;
+        let through = authority.replace(host, &proxy.address().to_string());
+        self.set(
+            variable,
+            &format!("{before}://{}", rest.replacen(authority, &through, 1)),
+        );
+        proxy
+    }
+}
+
+/// Asks again and again until the answer is yes; no if that takes too long.
+pub async fn eventually(mut holds: impl AsyncFnMut() -> bool) -> bool {
+    let patience = tokio::time::sleep(PATIENCE);
+    tokio::pin!(patience);
+    loop {
+        tokio::select! {
+            biased;
+            yes = holds() => if yes { return true },
+            () = &mut patience => return false,
+        }
+        if patience.is_elapsed() {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn load(environment: &HashMap<String, String>) -> Settings {
+    Sources {
+        environment: environment.clone(),
+        ..Sources::default()
+    }
+    .load()
+    .expect("the settings are valid")
+}
+
+fn unique() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    // Two runs on the same servers may have the same process id; hardly in the same microsecond.
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970");
+    now.as_micros() as u64 + NEXT.fetch_add(1, SeqCst)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests are told by the environment where their servers are"
+)]
+fn server(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run `cargo xtask test`"))
+}
