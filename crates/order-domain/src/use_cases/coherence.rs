@@ -24,6 +24,9 @@ use crate::{LogChange, OrderCache, OrderDocument, OrderUid, Revision};
 const STRIPES: usize = 4_096;
 /// What offers may weigh together, in bytes. Beyond it they are not taken, and a read fills the cache instead.
 const OFFERS_BYTES: usize = 32 * 1024 * 1024;
+/// How many orders are known to be absent at a time, and for how long each is.
+const ABSENCES: usize = 10_000;
+const ABSENT_FOR: Duration = Duration::from_secs(1);
 /// How many changed uids a warm-up may collect before it gives up.
 const COLLECTED_UIDS: usize = 1_000_000;
 
@@ -35,6 +38,7 @@ pub struct Coherence {
     stripes: RandomState,
     offers: Mutex<Offers>,
     collecting: Mutex<Option<HashSet<OrderUid>>>,
+    absences: Mutex<HashMap<OrderUid, Absence>>,
 }
 
 /// What the cache has to say about an order.
@@ -49,7 +53,9 @@ pub enum Lookup {
         /// How long ago it was last proven; `None` if never.
         age: Option<Duration>,
     },
-    /// It is not there.
+    /// Nothing is known of it.
+    Unknown,
+    /// There is no such order, and that is proven.
     Absent,
 }
 
@@ -70,6 +76,7 @@ impl Coherence {
             stripes: RandomState::new(),
             offers: Mutex::default(),
             collecting: Mutex::default(),
+            absences: Mutex::default(),
         }
     }
 
@@ -78,7 +85,8 @@ impl Coherence {
         // The lease is read before the cache: what is applied in between only makes the answer newer.
         let proof = self.lease.proof();
         match (self.cache.get(uid.as_str()), proof) {
-            (None, _) => Lookup::Absent,
+            (None, Proof::Holds) if self.is_absent(uid) => Lookup::Absent,
+            (None, _) => Lookup::Unknown,
             (Some(document), Proof::Holds) => Lookup::Proven(document),
             (Some(document), Proof::Over { age }) => Lookup::Unproven { document, age },
         }
@@ -98,6 +106,36 @@ impl Coherence {
         self.cache.put_if(document, &|| {
             self.stamps[ticket.stripe].load(SeqCst) == ticket.stamp
         })
+    }
+
+    /// Remembers for a short while that a read found no such order, so that asking for unknown orders again and again does not reach
+    /// the database each time. The same stamps guard it: an order that is stored meanwhile is seen.
+    pub fn fill_absent(&self, ticket: &FillTicket, uid: &OrderUid) {
+        let mut absences = lock(&self.absences);
+        if absences.len() >= ABSENCES {
+            // Rather forget all than keep track of which is oldest: they are worth one read each.
+            absences.clear();
+        }
+        absences.insert(
+            uid.clone(),
+            Absence {
+                stamp: ticket.stamp,
+                since: Instant::now(),
+            },
+        );
+    }
+
+    fn is_absent(&self, uid: &OrderUid) -> bool {
+        let mut absences = lock(&self.absences);
+        let Some(absence) = absences.get(uid) else {
+            return false;
+        };
+        let holds = absence.since.elapsed() < ABSENT_FOR
+            && absence.stamp == self.stamps[self.stripe(uid)].load(SeqCst);
+        if !holds {
+            absences.remove(uid);
+        }
+        holds
     }
 
     /// Remembers what this replica is about to commit, to be put once the log says that it was.
@@ -203,6 +241,12 @@ impl Drop for WarmUpGuard<'_> {
     fn drop(&mut self) {
         *lock(&self.coherence.collecting) = None;
     }
+}
+
+/// That there was no such order, at a stamp and for a while.
+struct Absence {
+    stamp: u64,
+    since: Instant,
 }
 
 /// What is about to be committed, bounded by weight.

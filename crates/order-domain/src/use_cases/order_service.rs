@@ -125,7 +125,8 @@ impl OrderService {
                 document,
                 age: Some(age),
             }),
-            Lookup::Unproven { .. } | Lookup::Absent => None,
+            Lookup::Absent => return Ok(None),
+            Lookup::Unproven { .. } | Lookup::Unknown => None,
         };
         let answer = match self.health.database() {
             DatabaseReach::InReach => self.read(uid).await,
@@ -189,8 +190,12 @@ impl OrderService {
                 }
                 Err(_) => Err(FindError::Unavailable),
             };
-            if let Ok(Some(document)) = &answer {
-                coherence.fill(&ticket, document.clone());
+            match &answer {
+                Ok(Some(document)) => {
+                    coherence.fill(&ticket, document.clone());
+                }
+                Ok(None) => coherence.fill_absent(&ticket, &uid),
+                Err(_) => {}
             }
             // A read begun later, because this one was too old to join, stays.
             let mut reads = lock(&reads);

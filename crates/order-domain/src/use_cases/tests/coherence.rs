@@ -85,7 +85,7 @@ async fn a_fill_that_a_commit_overtook_is_never_kept() {
         !coherence.fill(&ticket, version(1)),
         "its snapshot may be from before the commit"
     );
-    assert_eq!(coherence.look_up(&uid()), Lookup::Absent);
+    assert_eq!(coherence.look_up(&uid()), Lookup::Unknown);
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn a_change_drops_what_is_older_and_leaves_what_is_not() {
     coherence.apply(&change(2));
     assert_eq!(coherence.look_up(&uid()), Lookup::Proven(version(2)));
     coherence.apply(&change(3));
-    assert_eq!(coherence.look_up(&uid()), Lookup::Absent);
+    assert_eq!(coherence.look_up(&uid()), Lookup::Unknown);
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn an_older_fill_does_not_replace_a_newer_one() {
 async fn what_this_replica_commits_is_put_when_the_log_says_so() {
     let coherence = proven();
     coherence.offer([version(1)].into_iter());
-    assert_eq!(coherence.look_up(&uid()), Lookup::Absent, "not committed yet");
+    assert_eq!(coherence.look_up(&uid()), Lookup::Unknown, "not committed yet");
     coherence.apply(&change(1));
     assert_eq!(coherence.look_up(&uid()), Lookup::Proven(version(1)));
 }
@@ -121,11 +121,11 @@ async fn an_offer_that_another_replica_overtook_is_not_put() {
     let coherence = proven();
     coherence.offer([version(1)].into_iter());
     coherence.apply(&change(2));
-    assert_eq!(coherence.look_up(&uid()), Lookup::Absent);
+    assert_eq!(coherence.look_up(&uid()), Lookup::Unknown);
     coherence.apply(&change(1));
     assert_eq!(
         coherence.look_up(&uid()),
-        Lookup::Absent,
+        Lookup::Unknown,
         "the offer was forgotten"
     );
 }
@@ -135,7 +135,7 @@ async fn an_offer_waits_while_older_versions_are_applied() {
     let coherence = proven();
     coherence.offer([version(2)].into_iter());
     coherence.apply(&change(1));
-    assert_eq!(coherence.look_up(&uid()), Lookup::Absent);
+    assert_eq!(coherence.look_up(&uid()), Lookup::Unknown);
     coherence.apply(&change(2));
     assert_eq!(coherence.look_up(&uid()), Lookup::Proven(version(2)));
 }
@@ -146,7 +146,7 @@ async fn a_retracted_offer_is_not_put() {
     coherence.offer([version(1)].into_iter());
     coherence.retract(&uid());
     coherence.apply(&change(1));
-    assert_eq!(coherence.look_up(&uid()), Lookup::Absent);
+    assert_eq!(coherence.look_up(&uid()), Lookup::Unknown);
 }
 
 #[tokio::test]
@@ -173,17 +173,53 @@ async fn a_reset_forgets_everything_and_refuses_what_was_begun_before() {
     coherence.reset();
     assert!(!coherence.is_proven());
     coherence.extend_lease(Instant::now());
-    assert_eq!(coherence.look_up(&uid()), Lookup::Absent);
+    assert_eq!(coherence.look_up(&uid()), Lookup::Unknown);
     assert!(!coherence.fill(&ticket, version(1)));
     assert!(warm_up.is_void() && !warm_up.put(version(1)));
     coherence.apply(&change(2));
     assert_eq!(
         coherence.look_up(&uid()),
-        Lookup::Absent,
+        Lookup::Unknown,
         "the offer was forgotten"
     );
     assert!(
         coherence.fill(&coherence.begin_fill(&uid()), version(2)),
         "a fill begun after is kept"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_absence_holds_for_a_short_while() {
+    let coherence = proven();
+    coherence.fill_absent(&coherence.begin_fill(&uid()), &uid());
+    assert_eq!(coherence.look_up(&uid()), Lookup::Absent);
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(coherence.look_up(&uid()), Lookup::Unknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_absence_ends_with_the_first_change_and_with_the_lease() {
+    let coherence = proven();
+    coherence.fill_absent(&coherence.begin_fill(&uid()), &uid());
+    coherence.apply(&change(1));
+    assert_eq!(coherence.look_up(&uid()), Lookup::Unknown);
+
+    let ticket = coherence.begin_fill(&uid());
+    coherence.apply(&change(2));
+    coherence.fill_absent(&ticket, &uid());
+    assert_eq!(
+        coherence.look_up(&uid()),
+        Lookup::Unknown,
+        "its snapshot may be from before the order"
+    );
+
+    advance(Duration::from_millis(1_900)).await;
+    coherence.fill_absent(&coherence.begin_fill(&uid()), &uid());
+    assert_eq!(coherence.look_up(&uid()), Lookup::Absent);
+    advance(Duration::from_millis(100)).await;
+    assert_eq!(
+        coherence.look_up(&uid()),
+        Lookup::Unknown,
+        "nothing proves it any more"
     );
 }

@@ -119,7 +119,7 @@ async fn a_change_reaches_the_cache_within_a_poll() {
     fixture.cache("a", 1);
     store(&fixture.store, "a", 2).await;
     sleep(FollowerSettings::default().poll).await;
-    assert_eq!(fixture.look_up("a"), Lookup::Absent);
+    assert_eq!(fixture.look_up("a"), Lookup::Unknown);
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,12 +161,16 @@ async fn a_log_that_does_not_lead_on_empties_the_cache() {
     // The database is restored to before that commit.
     fixture.store.restore(backup);
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(fixture.look_up("a"), Lookup::Absent);
+    assert_eq!(fixture.look_up("a"), Lookup::Unknown);
     assert!(fixture.coherence.is_proven(), "and goes on from there");
     fixture.cache("a", 1);
     store(&fixture.store, "a", 3).await;
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(fixture.look_up("a"), Lookup::Absent, "changes are followed again");
+    assert_eq!(
+        fixture.look_up("a"),
+        Lookup::Unknown,
+        "changes are followed again"
+    );
 }
 
 #[tokio::test(start_paused = true)]
