@@ -49,24 +49,26 @@ pub(super) fn settings() -> Result<NatsSettings> {
     serde_json::from_value(Value::Object(given)).context("a setting ORDERS__NATS__… is wrong")
 }
 
-/// Connects, and makes the stream where the service has not run yet.
-///
-/// A broker that is out of reach is no error: publishing waits for it.
+/// Makes the stream where the service has not run yet; waits for a broker that is out of reach.
 ///
 /// # Errors
 ///
-/// Where the settings cannot be used, or what is on the broker under our names cannot serve.
-pub(super) async fn connect(settings: NatsSettings) -> Result<NatsOrderBus> {
-    let bus = NatsOrderBus::connect(settings).await?;
-    // A consumer that is there has its stream. Subscribing to it would take orders away from the service for a moment.
-    if bus.backlog().await.is_err() {
+/// Where what is on the broker under our names cannot serve.
+pub(super) async fn prepare(bus: &NatsOrderBus) -> Result<()> {
+    loop {
+        // A consumer that is there has its stream. Subscribing to it would take orders away from the service for a moment.
+        if bus.backlog().await.is_ok() {
+            return Ok(());
+        }
         match bus.subscribe().await {
-            Ok(subscription) => subscription.release(&[], Duration::from_secs(1)).await,
-            Err(BusError::Unavailable(_)) => {}
+            Ok(subscription) => {
+                subscription.release(&[], Duration::from_secs(1)).await;
+                return Ok(());
+            }
+            Err(BusError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(250)).await,
             Err(error) => bail!("{error}"),
         }
     }
-    Ok(bus)
 }
 
 /// A setting from the environment; what its `…_FILE` holds where it is given so.

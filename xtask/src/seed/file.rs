@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use order_domain::parse;
 use serde_json::value::RawValue;
@@ -13,7 +13,7 @@ use xtask::orders::{Expected, Message};
 ///
 /// # Errors
 ///
-/// Where it cannot be read.
+/// Where it cannot be read, or holds nothing.
 pub(super) fn read(path: &Path) -> Result<Vec<Message>> {
     let shown = path.display();
     let mut content = Vec::new();
@@ -25,6 +25,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Message>> {
     } else {
         content = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
     }
+    ensure!(!content.trim_ascii().is_empty(), "there is nothing in {shown}");
     let has_lines = path
         .extension()
         .is_some_and(|end| end == "jsonl" || end == "ndjson");

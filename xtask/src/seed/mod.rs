@@ -1,15 +1,18 @@
 //! `cargo xtask seed`: publishes orders, and says what became of them.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
+use futures::FutureExt;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use order_domain::OrderBus;
+use order_nats::NatsOrderBus;
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use xtask::orders::{Message, Mix, OrderGenerator, Spelling};
 
 mod broker;
@@ -100,12 +103,9 @@ impl Seed {
         let source = self.source()?;
         let recorder = self.record.as_deref().map(Recorder::create).transpose()?;
         let settings = broker::settings()?;
-        eprintln!(
-            "Publishing {} messages to {} …",
-            HumanCount(source.count),
-            settings.url
-        );
-        let bus = broker::connect(settings).await?;
+        let count = HumanCount(source.count);
+        eprintln!("Publishing to {} (messages: {count}) …", settings.url);
+        let bus = NatsOrderBus::connect(settings).await?;
         let plan = Plan {
             run: format!("seed-{:016x}", rand::random::<u64>()),
             rate: self.rate,
@@ -162,7 +162,7 @@ struct Source {
 impl Source {
     async fn publish(
         self,
-        bus: &dyn OrderBus,
+        bus: &NatsOrderBus,
         plan: &Plan,
         tally: &mut Tally,
         mut recorder: Option<Recorder>,
@@ -185,8 +185,16 @@ impl Source {
                 }
             }
         });
+        let wished = wish_to_end();
+        // Messages sent before there is a stream for them are lost and have to be sent again. A broker that is out of reach
+        // is left to the publisher, which says so.
+        let mut prepared = pin!(broker::prepare(bus).fuse());
+        if let Ok(prepared) = timeout(Duration::from_secs(2), &mut prepared).await {
+            prepared?;
+        }
         let times = tokio::select! {
-            times = publisher::publish(bus, messages, plan, wish_to_end(), &standing, settle) => times,
+            times = publisher::publish(bus, messages, plan, wished, &standing, settle) => times,
+            Err(error) = &mut prepared => Err(error),
             never = show(&standing, self.count) => match never {},
         };
         // The record of a run that failed still tells what was published until then.

@@ -51,8 +51,17 @@ impl Tally {
 
     /// Prints the summary.
     pub(super) fn print(&self, times: Times, seed: Option<u64>) {
-        let rate = self.acknowledged as f64 / times.elapsed.as_secs_f64().max(0.001);
-        println!("published     {}{}", HumanCount(self.published), self.kinds());
+        let rate = self.acknowledged as f64 / times.elapsed.as_secs_f64().max(1e-6);
+        println!("published     {}", HumanCount(self.published));
+        if self.updates > 0 {
+            println!(
+                "  updates     {} new versions of orders of this run",
+                HumanCount(self.updates)
+            );
+        }
+        if self.bad > 0 {
+            println!("  bad         {}, to become dead letters", HumanCount(self.bad));
+        }
         println!(
             "acknowledged  {} in {:.2} s, {} a second",
             HumanCount(self.acknowledged),
@@ -82,23 +91,6 @@ impl Tally {
         }
         if let Some(uid) = &self.example {
             println!("try           curl http://{}/api/v1/orders/{uid}", http_address());
-        }
-    }
-
-    fn kinds(&self) -> String {
-        let kinds = [
-            (self.updates, "new versions of earlier orders"),
-            (self.bad, "bad ones that become dead letters"),
-        ];
-        let kinds: Vec<String> = kinds
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, name)| format!("{} {name}", HumanCount(count)))
-            .collect();
-        if kinds.is_empty() {
-            String::new()
-        } else {
-            format!(", among them {}", kinds.join(" and "))
         }
     }
 }
