@@ -78,6 +78,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     telemetry::init_logs(&settings.log)?;
+    #[cfg(feature = "failpoints")]
+    let _armed = order_domain::failpoints::arm();
     let metrics = telemetry::init_metrics()?;
     let upkeep = metrics.clone();
     tokio::spawn(async move {

@@ -3,6 +3,8 @@
 mod amount;
 mod batch;
 mod document;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 mod order;
 mod ports;
 mod revision;

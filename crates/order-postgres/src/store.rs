@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use deadpool_postgres::ClientWrapper;
 use futures::{join, try_join};
+#[cfg(feature = "failpoints")]
+use order_domain::failpoints::{self, Moment};
 use order_domain::{Batch, LogCursor, OrderUid, Revision, StoreOutcome, StoreReport};
 use tokio_postgres::{Error, Row, Statement};
 
@@ -217,7 +219,11 @@ pub(crate) async fn store(
         query_if(any_replayed, client, &of.replayed, replayed.parameters()),
         query_if(any_orders, client, &of.lock, vec![&shared.lock_key]),
         query_if(any_orders, client, &of.log, entry),
-        client.batch_execute("COMMIT"),
+        async {
+            #[cfg(feature = "failpoints")]
+            failpoints::reached(Moment::BeforeCommit).await;
+            client.batch_execute("COMMIT").await
+        },
     );
     // The first error is the real one; those after it only say that the transaction was given up.
     begin?;
@@ -227,6 +233,8 @@ pub(crate) async fn store(
     }
     let logged = logged?;
     commit?;
+    #[cfg(feature = "failpoints")]
+    failpoints::reached(Moment::AfterCommit).await;
 
     report(client, batch, &changed, &logged).await
 }

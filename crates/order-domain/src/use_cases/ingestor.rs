@@ -11,6 +11,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "failpoints")]
+use crate::failpoints::{self, Moment};
 use crate::{
     AckToken, Backoff, Batch, BusError, Coherence, DeadLetter, Health, IncomingMessage, OrderBus,
     OrderRepository, Parsed, RawMessage, Reduced, RepositoryError, RevisedOrder, Revision, StoreOutcome,
@@ -135,7 +137,11 @@ impl Ingestor {
                 tokens = work.committed() => {
                     // The next batch is on its way to the database before the bus hears of the last one.
                     self.commit_if_idle(work);
+                    #[cfg(feature = "failpoints")]
+                    failpoints::reached(Moment::BeforeAcknowledge).await;
                     subscription.acknowledge(&tokens, self.settings.acknowledge_within).await;
+                    #[cfg(feature = "failpoints")]
+                    failpoints::reached(Moment::AfterAcknowledge).await;
                 }
                 _ = progress.tick() => {
                     subscription.progress(work.committing_tokens()).await;
@@ -143,6 +149,8 @@ impl Ingestor {
                 }
                 taken = subscription.take(room), if room.messages > 0 => match taken {
                     Ok(messages) => {
+                        #[cfg(feature = "failpoints")]
+                        failpoints::reached(Moment::AfterReceive).await;
                         backoff.reset();
                         messages.into_iter().for_each(|message| work.taken.add(message));
                     }

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "failpoints")]
+use crate::failpoints::{self, Moment};
 use crate::{Backoff, Coherence, CommitLog, CommitLogError, Health, LogCursor, LogPage};
 
 /// How the commit log is followed.
@@ -116,6 +118,10 @@ impl LogFollower {
                 Ok(Look::MoreToRead)
             }
             LogPage::Entries { entries, complete } => {
+                #[cfg(feature = "failpoints")]
+                if !entries.is_empty() {
+                    failpoints::reached(Moment::BeforeApply).await;
+                }
                 for entry in entries {
                     self.coherence.apply(&entry.changes);
                     *cursor = Some(entry.cursor);
