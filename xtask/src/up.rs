@@ -86,7 +86,8 @@ impl Up {
             let mut command = Command::new(binary);
             command
                 .envs(servers.iter().filter_map(Server::setting))
-                .envs(addresses.settings());
+                .envs(addresses.settings())
+                .envs(without_drain_delay());
             // A group of its own, so that Ctrl-C reaches us alone and all is stopped in order.
             command
                 .current_dir(folders::project())
@@ -219,6 +220,14 @@ impl Addresses {
     fn settings(&self) -> [(&'static str, &str); 2] {
         [(Self::HTTP, &self.http), (Self::MANAGEMENT, &self.management)]
     }
+}
+
+/// What development sets besides: nobody balances requests over this service, so Ctrl-C need not wait for anyone to notice.
+fn without_drain_delay() -> Option<(&'static str, &'static str)> {
+    const DRAIN_DELAY: &str = "ORDERS__SHUTDOWN__DRAIN_DELAY";
+    environment::variable(DRAIN_DELAY)
+        .is_none()
+        .then_some((DRAIN_DELAY, "0s"))
 }
 
 /// Says where the service listens and what to try, once it is ready.
