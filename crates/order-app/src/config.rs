@@ -158,7 +158,7 @@ impl Default for LogSettings {
     fn default() -> Self {
         LogSettings {
             format: LogFormat::Auto,
-            filter: "info".to_owned(),
+            filter: "info,actix_server=warn,async_nats=warn".to_owned(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -26,10 +27,14 @@ where
     let answer = service.call(request);
     async move {
         let mut response = answer.await?;
-        let status = response.status();
-        if status.is_server_error() {
+        // 503 is told once by whoever noticed that something is away, not again by every request.
+        if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
             let path = response.request().path();
-            tracing::warn!(request_id = ?id, path, status = status.as_u16(), "a request failed");
+            tracing::error!(
+                request_id = id.to_str().unwrap_or_default(),
+                path,
+                "a request failed"
+            );
         }
         response.headers_mut().insert(REQUEST_ID, id);
         Ok(response)
