@@ -1,20 +1,22 @@
 //! The bus itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::Client;
 use async_nats::connection::State;
-use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{self, Context};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use order_domain::{BusError, BusState, OrderBus, OutgoingMessage, PublishAck, Subscription};
+use tokio::time::Instant;
 
 use crate::connection::{self, Link};
 use crate::publisher::Publisher;
 use crate::settings::{NatsSettings, NatsSettingsError};
 use crate::subscription::NatsSubscription;
 use crate::topology;
+use crate::unreadable::{self, Which};
 
 /// An [`OrderBus`] on NATS JetStream: one stream, one subject, and one durable consumer that all replicas share.
 ///
@@ -22,10 +24,11 @@ use crate::topology;
 #[derive(Debug, Clone)]
 pub struct NatsOrderBus {
     client: Client,
-    jetstream: Context,
-    link: Link,
+    pub(crate) jetstream: Context,
+    pub(crate) link: Link,
     publisher: Arc<Publisher>,
-    settings: Arc<NatsSettings>,
+    pub(crate) settings: Arc<NatsSettings>,
+    last_opened: Arc<Mutex<Option<Opened>>>,
 }
 
 /// How far behind the consumer is.
@@ -54,6 +57,7 @@ impl NatsOrderBus {
             client,
             link,
             settings: Arc::new(settings),
+            last_opened: Arc::default(),
         })
     }
 
@@ -74,28 +78,68 @@ impl NatsOrderBus {
             oldest: None,
         };
         if backlog.undelivered + backlog.unacknowledged > 0 {
-            backlog.oldest = self
-                .published_after(&stream, consumer.ack_floor.stream_sequence)
-                .await?;
+            let sequence = consumer.ack_floor.stream_sequence + 1;
+            let which = Which {
+                sequence,
+                next_by_subject: Some(self.settings.subject.as_str()),
+            };
+            // `None` where it was acknowledged, or aged, since the consumer was asked.
+            let oldest = unreadable::fetch(&self.jetstream, &self.settings, which).await?;
+            backlog.oldest = oldest.map(|stored| stored.published_at);
         }
         Ok(backlog)
     }
 
-    /// When the first message after `sequence` was published, if there is one.
-    async fn published_after(&self, stream: &Stream, sequence: u64) -> Result<Option<Timestamp>, BusError> {
-        let first = stream
-            .raw_message_builder()
-            .sequence(sequence + 1)
-            .next_by_subject(self.settings.subject.as_str())
-            .send()
-            .await;
-        match first {
-            Ok(message) => Ok(Timestamp::from_nanosecond(message.time.unix_timestamp_nanos()).ok()),
-            // Acknowledged, or aged, since the consumer was asked.
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(BusError::Unavailable(error.into())),
+    /// The same connection, for a consumer of another name.
+    pub(crate) fn with_settings(&self, settings: NatsSettings) -> Self {
+        NatsOrderBus {
+            settings: Arc::new(settings),
+            last_opened: Arc::default(),
+            ..self.clone()
         }
     }
+
+    /// Opens a subscription to this consumer, over the connection that `link` found.
+    pub(crate) async fn open(
+        &self,
+        consumer: PullConsumer,
+        link: Link,
+    ) -> Result<Box<dyn Subscription>, BusError> {
+        let pull_bytes = topology::pull_bytes(&self.jetstream, &self.settings);
+        let unreadable = if self.lost_a_connection_without_cause(link.times()) {
+            unreadable::find(&self.jetstream, &consumer, &self.settings).await?
+        } else {
+            Vec::new()
+        };
+        let client = self.client.clone();
+        let opening = NatsSubscription::open(client, consumer, link, unreadable, &self.settings, pull_bytes);
+        Ok(Box::new(opening.await?))
+    }
+
+    /// Whether the connection that the last subscription was opened on was lost although the broker did not restart, or soon after
+    /// the subscription was opened: as it is when a message comes that the driver cannot read.
+    fn lost_a_connection_without_cause(&self, connection: u64) -> bool {
+        let server = self.client.server_info().server_id;
+        let opened = Opened {
+            connection,
+            server,
+            at: Instant::now(),
+        };
+        let mut last = self.last_opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(before) = last.replace(opened.clone()) else {
+            return false;
+        };
+        let soon = opened.at - before.at < self.settings.ack_wait * 2;
+        before.connection != opened.connection && (before.server == opened.server || soon)
+    }
+}
+
+/// When and on what a subscription was opened.
+#[derive(Debug, Clone)]
+struct Opened {
+    connection: u64,
+    server: String,
+    at: Instant,
 }
 
 #[async_trait]
@@ -115,10 +159,7 @@ impl OrderBus for NatsOrderBus {
             return Err(not_connected());
         }
         let consumer = topology::ensure(&self.jetstream, &self.settings).await?;
-        let pull_bytes = topology::pull_bytes(&self.jetstream, &self.settings);
-        let subscription =
-            NatsSubscription::open(self.client.clone(), consumer, link, &self.settings, pull_bytes).await?;
-        Ok(Box::new(subscription))
+        self.open(consumer, link).await
     }
 
     fn state(&self) -> BusState {
@@ -129,6 +170,6 @@ impl OrderBus for NatsOrderBus {
     }
 }
 
-fn not_connected() -> BusError {
+pub(crate) fn not_connected() -> BusError {
     BusError::Unavailable("there is no connection".into())
 }

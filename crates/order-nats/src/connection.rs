@@ -37,6 +37,11 @@ impl Link {
         }
     }
 
+    /// Which connection is watched, counted from 1.
+    pub(crate) fn times(&self) -> u64 {
+        self.seen
+    }
+
     /// Returns when the connection is another one than the one that [`connected`](Self::connected) found.
     pub(crate) async fn replaced(&mut self) {
         let seen = self.seen;

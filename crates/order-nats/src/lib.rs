@@ -5,11 +5,14 @@ mod bus;
 mod connection;
 mod names;
 mod publisher;
+mod replay;
 mod settings;
 mod subscription;
 mod topology;
+mod unreadable;
 
 pub use address::{NatsUrl, NatsUrlError, Secret};
 pub use bus::{Backlog, NatsOrderBus};
 pub use names::{NatsName, NatsNameError, NatsSubject, NatsSubjectError};
+pub use replay::{NatsReplay, ReplayFrom, ReplayProgress};
 pub use settings::{NatsSettings, NatsSettingsError};

@@ -1,5 +1,6 @@
 //! Messages as they come, over a pull subscription that is always one request ahead.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
@@ -28,6 +29,8 @@ pub(crate) struct NatsSubscription {
     consumer: PullConsumer,
     messages: pull::Stream,
     link: Link,
+    /// Messages that the driver cannot read, found before the first pull. They come first.
+    unreadable: VecDeque<IncomingMessage>,
     /// When the broker last failed to say that it is there.
     silent_since: Option<Instant>,
     silence: Duration,
@@ -40,6 +43,7 @@ impl NatsSubscription {
         client: Client,
         consumer: PullConsumer,
         link: Link,
+        unreadable: Vec<IncomingMessage>,
         settings: &NatsSettings,
         pull_bytes: usize,
     ) -> Result<Self, BusError> {
@@ -58,6 +62,7 @@ impl NatsSubscription {
             consumer,
             messages,
             link,
+            unreadable: unreadable.into(),
             silent_since: None,
             silence,
             ended: None,
@@ -113,6 +118,10 @@ impl Subscription for NatsSubscription {
     async fn take(&mut self, limits: TakeLimits) -> Result<Vec<IncomingMessage>, BusError> {
         if let Some(ended) = &self.ended {
             return Err(BusError::Unavailable(ended.to_string().into()));
+        }
+        if let Some(first) = self.unreadable.pop_front() {
+            // Alone, so that it is acknowledged before the first pull could bring it once more.
+            return Ok(vec![first]);
         }
         let first = loop {
             tokio::select! {
@@ -174,6 +183,7 @@ impl Subscription for NatsSubscription {
             // After this answer everything that the broker sent before it is here too.
             let _ = self.consumer.get_info().await;
             let mut back = messages.to_vec();
+            back.extend(self.unreadable.drain(..).map(|message| message.token));
             while let Ok(Some(message)) = self.ready() {
                 back.push(message.token);
             }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use order_domain::testing::contract::bus::BusFixture;
 use order_domain::{AckToken, BusError, OrderBus, Subscription, TakeLimits};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{PATIENCE, TestBus, UNLIMITED, eventually, message, settings, take, text, tokens};
@@ -225,6 +227,73 @@ async fn a_token_that_names_nothing_changes_nothing() {
         .await;
     eventually("acknowledged", async || {
         it.bus.backlog().await.unwrap().unacknowledged == 0
+    })
+    .await;
+    it.close().await;
+}
+
+/// Publishes as a client does that writes any bytes as headers.
+async fn publish_with_headers(it: &TestBus, headers: &[u8], payload: &str) {
+    let address = it.settings.url.to_string().replace("nats://", "");
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    let sizes = format!("{} {}", headers.len(), headers.len() + payload.len());
+    let publish = format!(
+        "CONNECT {{\"verbose\":false,\"headers\":true}}\r\nHPUB {} {sizes}\r\n",
+        it.settings.subject
+    );
+    for part in [publish.as_bytes(), headers, payload.as_bytes(), b"\r\nPING\r\n"] {
+        connection.write_all(part).await.unwrap();
+    }
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"PONG\r\n") {
+        assert_ne!(
+            timeout(PATIENCE, connection.read_buf(&mut answer))
+                .await
+                .unwrap()
+                .unwrap(),
+            0
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_that_cannot_be_read_stop_no_other_message() {
+    let mut settings = settings();
+    settings.ack_wait = Duration::from_secs(1);
+    let it = TestBus::new(settings).await;
+    let mut subscription = it.subscribe().await;
+    it.publish("before", "before").await;
+    let unreadable: [&[u8]; 4] = [
+        b"NATS/1.0\r\nName: \xff\xfe\r\n\r\n",
+        b"NATS/1.0\r\nno colon\r\n\r\n",
+        b"NATS/1.0\r\na name: x\r\n\r\n",
+        b"nothing of NATS\r\n\r\n",
+    ];
+    for (number, headers) in unreadable.iter().enumerate() {
+        publish_with_headers(&it, headers, &format!("unreadable {number}")).await;
+    }
+    publish_with_headers(&it, b"NATS/1.0 408 Request Timeout\r\n\r\n", "a status").await;
+    it.publish("after", "after").await;
+
+    let mut came = BTreeSet::new();
+    while came.len() < unreadable.len() + 3 {
+        match timeout(PATIENCE, subscription.take(UNLIMITED))
+            .await
+            .expect("an answer")
+        {
+            Ok(taken) => {
+                came.extend(taken.iter().map(text));
+                subscription.acknowledge(&tokens(&taken), PATIENCE).await;
+            }
+            Err(_) => {
+                drop(subscription);
+                subscription = it.subscribe_again().await;
+            }
+        }
+    }
+    eventually("all acknowledged", async || {
+        let backlog = it.bus.backlog().await.unwrap();
+        backlog.undelivered + backlog.unacknowledged == 0
     })
     .await;
     it.close().await;

@@ -4,6 +4,7 @@ mod contract;
 mod delivery;
 mod failures;
 mod publishing;
+mod replaying;
 mod server;
 mod setting_up;
 mod support;
