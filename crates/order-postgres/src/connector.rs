@@ -245,7 +245,11 @@ fn one_config_a_host(settings: &PostgresSettings) -> Vec<Config> {
             if let Some(user) = all.get_user() {
                 one.user(user);
             }
-            if let Some(password) = all.get_password() {
+            let apart = settings
+                .password
+                .as_ref()
+                .map(|password| password.reveal().as_bytes());
+            if let Some(password) = apart.or(all.get_password()) {
                 one.password(password);
             }
             if let Some(name) = all.get_dbname() {
@@ -275,6 +279,7 @@ fn one_config_a_host(settings: &PostgresSettings) -> Vec<Config> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Password;
 
     #[test]
     fn each_host_keeps_its_port_and_what_all_share() {
@@ -293,6 +298,11 @@ mod tests {
             (hosts[0].get_dbname(), hosts[0].get_application_name()),
             (Some("shop"), Some("x"))
         );
+        let apart = PostgresSettings {
+            password: Some(Password::new("apart")),
+            ..PostgresSettings::default()
+        };
+        assert_eq!(one_config_a_host(&apart)[0].get_password(), Some(&b"apart"[..]));
         assert_eq!(hosts[0].get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
     }
 }

@@ -16,6 +16,7 @@ mod settings;
 mod store;
 mod timestamptz;
 mod tls;
+mod url;
 
 pub use commit_log::PostgresCommitLog;
 pub use connector::SetupError;
@@ -23,4 +24,5 @@ pub use dead_letters::PostgresDeadLetters;
 pub use migrations::{Migration, MigrationError, MigrationState, migrate, migration_status};
 pub use postgres::PostgresStore;
 pub use repository::PostgresOrderRepository;
-pub use settings::{PostgresSettings, PostgresUrl, PostgresUrlError, SchemaName, SchemaNameError};
+pub use settings::{PostgresSettings, SchemaName, SchemaNameError};
+pub use url::{Password, PostgresUrl, PostgresUrlError};

@@ -1,5 +1,7 @@
 //! What storing does to the tables, and how it takes their objections.
 
+use std::slice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -114,7 +116,7 @@ async fn items_that_another_batch_added_while_this_one_waited_are_removed_too() 
     other.batch_execute(change).await.expect("changed");
     let newer = version("a", 6);
     let waiting = tokio::spawn({
-        let (orders, newer) = (orders.clone(), newer.clone());
+        let (orders, newer) = (Arc::clone(&orders), newer.clone());
         async move { orders.store(&batch([newer])).await }
     });
     let blocked = format!(
@@ -160,7 +162,10 @@ async fn a_value_that_a_table_refuses_is_rejected_and_leaves_no_trace() {
         database.sql(objection).await;
         let store = database.store();
         let orders = store.orders();
-        let whole = Batch::new([&neighbours()[..], &[poison.clone()]].concat(), vec![letter(1)]);
+        let whole = Batch::new(
+            [&neighbours()[..], slice::from_ref(&poison)].concat(),
+            vec![letter(1)],
+        );
         let refused = orders.store(&whole).await;
         assert!(
             matches!(refused, Err(RepositoryError::Rejected(_))),
