@@ -100,7 +100,7 @@ impl NatsSubscription {
     /// The next message that is here already.
     fn ready(&mut self) -> Result<Option<IncomingMessage>, BusError> {
         loop {
-            // Unconstrained, because tokio's budget would end a batch at some sixty messages as if no more were there.
+            // Unconstrained, because tokio's budget would end a batch at 127 messages as if no more were there.
             match unconstrained(self.messages.next()).now_or_never() {
                 None => return Ok(None),
                 Some(next) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use order_domain::testing::contract::bus::BusFixture;
-use order_domain::{BusError, OrderBus, Subscription, TakeLimits};
+use order_domain::{BusError, OrderBus, TakeLimits};
 use order_nats::{NatsReplay, ReplayFrom};
 
 use crate::support::{PATIENCE, TestBus, UNLIMITED, eventually, message, settings, take, text, tokens};
