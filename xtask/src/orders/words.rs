@@ -290,106 +290,26 @@ const SHOES: &[&str] = &["36", "38½", "42.5", "45"];
 
 /// What people order.
 pub(super) const ARTICLES: &[Article] = &[
-    Article {
-        name: "Mascaras",
-        brand: "Vivienne Sabo",
-        sizes: ONE_SIZE,
-    },
-    Article {
-        name: "T-shirt \"Hello, World\\n\"",
-        brand: "/dev/null",
-        sizes: CLOTHES,
-    },
-    Article {
-        name: "Frying pan 12\" / 30 cm",
-        brand: "Brüder & Söhne",
-        sizes: ONE_SIZE,
-    },
-    Article {
-        name: "Кроссовки беговые",
-        brand: "Ёж",
-        sizes: SHOES,
-    },
-    Article {
-        name: "抹茶セット(茶筅・茶杓)",
-        brand: "一保堂",
-        sizes: ONE_SIZE,
-    },
-    Article {
-        name: "Café crème 250\u{a0}g",
-        brand: "L’Été",
-        sizes: ONE_SIZE,
-    },
-    Article {
-        name: "Cafe\u{301} filter no. 4",
-        brand: "Melita's",
-        sizes: ONE_SIZE,
-    },
-    Article {
-        name: "Pride flag 🏳️‍🌈 90×150",
-        brand: "👩‍👩‍👧‍👦 & Co.",
-        sizes: ONE_SIZE,
-    },
-    Article {
-        name: "USB-C cable\t2 m",
-        brand: "Ⅴolt",
-        sizes: &["1 m", "2 m"],
-    },
-    Article {
-        name: "Poster\u{2028}„Nordlicht“",
-        brand: "Þoka",
-        sizes: &["A2", "A3", "50×70"],
-    },
-    Article {
-        name: "Rock t-shirt AC\\DC",
-        brand: "Backslash",
-        sizes: CLOTHES,
-    },
-    Article {
-        name: "हल्दी 100 ग्राम",
-        brand: "मसाला घर",
-        sizes: ONE_SIZE,
-    },
-    Article {
-        name: "زيت زيتون بكر",
-        brand: "الزيتونة",
-        sizes: &["½ l", "1 l"],
-    },
-    Article {
-        name: "Schlüsselanhänger ß",
-        brand: "STRASSE",
-        sizes: ONE_SIZE,
-    },
-    Article {
-        name: "김치 냉장고",
-        brand: "딤채",
-        sizes: ONE_SIZE,
-    },
-    Article {
-        name: "Kettle <1.7 l> & lid",
-        brand: "Tom's; DROP TABLE tea",
-        sizes: ONE_SIZE,
-    },
-    Article {
-        name: "Screws M3×8, piece",
-        brand: "Norm",
-        sizes: &["M3", "M4"],
-    },
-    Article {
-        name: "🎸",
-        brand: "𝔉raktur Guitars",
-        sizes: ONE_SIZE,
-    },
-    Article {
-        name: "Ordinary socks",
-        brand: "Plain",
-        sizes: CLOTHES,
-    },
-    Article {
-        name: "Notebook, 96 pages",
-        brand: "Plain",
-        sizes: &["A4", "A5"],
-    },
+    article("Mascaras", "Vivienne Sabo", ONE_SIZE),
+    article("T-shirt \"Hello, World\\n\"", "/dev/null", CLOTHES),
+    article("Frying pan 12\" / 30 cm", "Brüder & Söhne", ONE_SIZE),
+    article("Кроссовки беговые", "Ёж", SHOES),
+    article("抹茶セット(茶筅・茶杓)", "一保堂", ONE_SIZE),
+    article("Café crème 250\u{a0}g", "L’Été", ONE_SIZE),
+    article("Cafe\u{301} filter no. 4", "Melita's", ONE_SIZE),
+    article("Pride flag 🏳️‍🌈 90×150", "👩‍👩‍👧‍👦 & Co.", ONE_SIZE),
+    article("USB-C cable\t2 m", "Ⅴolt", &["1 m", "2 m"]),
+    article("Poster\u{2028}„Nordlicht“", "Þoka", &["A2", "A3", "50×70"]),
+    article("Rock t-shirt AC\\DC", "Backslash", CLOTHES),
+    article("हल्दी 100 ग्राम", "मसाला घर", ONE_SIZE),
+    article("زيت زيتون بكر", "الزيتونة", &["½ l", "1 l"]),
+    article("Schlüsselanhänger ß", "STRASSE", ONE_SIZE),
+    article("김치 냉장고", "딤채", ONE_SIZE),
+    article("Kettle <1.7 l> & lid", "Tom's; DROP TABLE tea", ONE_SIZE),
+    article("Screws M3×8, piece", "Norm", &["M3", "M4"]),
+    article("🎸", "𝔉raktur Guitars", ONE_SIZE),
+    article("Ordinary socks", "Plain", CLOTHES),
+    article("Notebook, 96 pages", "Plain", &["A4", "A5"]),
 ];
 
 /// How orders are paid.
@@ -398,3 +318,7 @@ pub(super) const PROVIDERS: &[&str] = &["wbpay", "card", "wallet", "invoice"];
 pub(super) const BANKS: &[&str] = &["alpha", "", "Æther Bank", "中央", "Crédit & Co", "beta"];
 /// How far an article has come.
 pub(super) const STATUSES: &[i32] = &[200, 201, 202, 202, 202, 300, 400];
+
+const fn article(name: &'static str, brand: &'static str, sizes: &'static [&'static str]) -> Article {
+    Article { name, brand, sizes }
+}

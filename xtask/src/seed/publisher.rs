@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 use futures::stream::{FuturesUnordered, StreamExt};
 use order_domain::{Backoff, BusError, OrderBus, OutgoingMessage, PublishAck};
 use tokio::sync::{mpsc, watch};
@@ -112,7 +112,8 @@ pub(crate) async fn publish(
     let mut number = 0;
     let mut more = true;
     let mut give_up: Option<Instant> = None;
-    while more || !waiting.is_empty() {
+    let mut failure = None;
+    while failure.is_none() && (more || !waiting.is_empty()) {
         let due = plan
             .rate
             .map(|rate| start + Duration::from_secs_f64(number as f64 / rate));
@@ -131,7 +132,11 @@ pub(crate) async fn publish(
                 let fate = match answer {
                     Ok(ack) => Fate::Acknowledged(ack),
                     Err(BusError::Refused(source)) => Fate::Refused(source.to_string()),
-                    Err(error) => bail!("{error}"),
+                    // No other message will fare better.
+                    Err(error) => {
+                        failure = Some(anyhow!("{error}"));
+                        Fate::Unknown
+                    }
                 };
                 if matches!(fate, Fate::Acknowledged(_)) {
                     standing.acknowledged.fetch_add(1, Ordering::Relaxed);
@@ -160,7 +165,7 @@ pub(crate) async fn publish(
     for (number, message) in waiting {
         settle(&plan.id(number), message, Fate::Unknown)?;
     }
-    Ok(times)
+    failure.map_or(Ok(times), Err)
 }
 
 impl Plan {

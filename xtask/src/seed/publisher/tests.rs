@@ -1,4 +1,5 @@
 use order_domain::testing::memory::MemoryBus;
+use order_domain::{BusState, Subscription};
 use xtask::orders::{Mix, OrderGenerator};
 
 use super::*;
@@ -142,4 +143,39 @@ async fn a_message_that_is_refused_holds_nobody_up() {
         .count();
     assert!(refused > 0 && acknowledged(&fates) > 0);
     assert_eq!(refused + acknowledged(&fates), 500);
+}
+
+/// A broker on which something else holds our subject.
+struct Foreign;
+
+#[async_trait::async_trait]
+impl OrderBus for Foreign {
+    async fn publish(&self, _message: OutgoingMessage) -> Result<PublishAck, BusError> {
+        Err(BusError::Unsuitable(
+            "another stream stores the subject".to_owned(),
+        ))
+    }
+
+    async fn subscribe(&self) -> Result<Box<dyn Subscription>, BusError> {
+        Err(BusError::Unsuitable(
+            "another stream stores the subject".to_owned(),
+        ))
+    }
+
+    fn state(&self) -> BusState {
+        BusState::Connected
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_cannot_serve_ends_the_run_with_every_message_accounted_for() {
+    let standing = Standing::default();
+    let mut unknown = 0;
+    let settle = |_: &str, _, fate| {
+        unknown += u64::from(matches!(fate, Fate::Unknown));
+        Ok(())
+    };
+    let end = publish(&Foreign, messages(500), &plan(None), no_wish(), &standing, settle).await;
+    assert!(end.unwrap_err().to_string().contains("another stream"));
+    assert_eq!(unknown, standing.published.load(Ordering::Relaxed));
 }
