@@ -1,7 +1,7 @@
-//! Calls to cargo, always for the whole workspace.
+//! Calls to cargo, for the whole workspace wherever that can be.
 //!
 //! Cargo unites the features of the packages it is asked for. Asking for one package here and for all of them there would
-//! compile the same dependencies twice, so everything is asked for the whole workspace.
+//! compile the same dependencies twice.
 
 use std::io::BufReader;
 use std::path::PathBuf;
@@ -18,7 +18,6 @@ const SERVICE: &str = "order-tracker";
 
 /// A cargo command at the root of the project.
 pub(crate) fn command(subcommand: &str) -> Command {
-    // Cargo names itself in `CARGO` when it runs us; by name it is found through PATH.
     let mut command = Command::new("cargo");
     command.arg(subcommand).current_dir(folders::project());
     command
@@ -31,13 +30,12 @@ pub(crate) fn command(subcommand: &str) -> Command {
 /// Where cargo cannot be run, or does not build it.
 pub(crate) fn build_service(release: bool, watchdog: Option<&mut Watchdog>) -> Result<PathBuf> {
     let mut command = command("build");
-    command.args([
-        "--workspace",
-        "--bins",
-        "--message-format=json-render-diagnostics",
-    ]);
+    command.arg("--message-format=json-render-diagnostics");
     if release {
-        command.arg("--release");
+        // As it is shipped: without the features that only tasks and tests ask for.
+        command.args(["--release", "--package", "order-app", "--bin", SERVICE]);
+    } else {
+        command.args(["--workspace", "--bins"]);
     }
     let mut child = command
         .stdout(Stdio::piped())
