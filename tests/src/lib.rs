@@ -7,8 +7,10 @@ mod process;
 mod proxy;
 mod replica;
 mod shop;
+mod tasks;
 
 pub use process::Process;
 pub use proxy::Proxy;
 pub use replica::{Answer, Client, Replica};
 pub use shop::{Shop, eventually};
+pub use tasks::{said, xtask};

@@ -21,7 +21,7 @@ pub struct Process {
 impl Process {
     /// Starts the binary with these variables and no others of ours.
     pub fn start(environment: &HashMap<String, String>) -> Self {
-        let mut child = Command::new(binary())
+        let mut child = Command::new(built("order-tracker"))
             .env_clear()
             .envs(environment)
             .env("ORDERS__LOG__FORMAT", "json")
@@ -72,15 +72,33 @@ impl Process {
         self.child.kill().await.expect("it can be killed");
     }
 
-    /// Sends SIGTERM and waits for the end.
-    pub async fn terminate(mut self) -> ExitStatus {
-        let id = self.child.id().expect("it is running").to_string();
+    /// Freezes it: its connections stay open, and it does nothing.
+    pub async fn freeze(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// Lets it go on where it was frozen.
+    pub async fn thaw(&self) {
+        self.signal("-CONT").await;
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it is running")
+    }
+
+    async fn signal(&self, signal: &str) {
         let sent = Command::new("kill")
-            .args(["-TERM", &id])
+            .args([signal, &self.id().to_string()])
             .status()
             .await
             .expect("kill can be run");
-        assert!(sent.success());
+        assert!(sent.success(), "kill {signal} failed");
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub async fn terminate(mut self) -> ExitStatus {
+        self.signal("-TERM").await;
         timeout(Duration::from_secs(30), self.child.wait())
             .await
             .expect("it ends in time")
@@ -88,12 +106,12 @@ impl Process {
     }
 }
 
-/// The binary that was built together with this test.
-fn binary() -> PathBuf {
+/// A binary that was built together with this test.
+pub(crate) fn built(name: &str) -> PathBuf {
     let mut path = std::env::current_exe().expect("a test knows where it is");
     path.pop();
     path.pop();
-    path.push("order-tracker");
+    path.push(name);
     assert!(
         path.is_file(),
         "{} is not built: run `cargo xtask test`",

@@ -153,6 +153,32 @@ impl Shop {
             .expect("the consumer can be deleted");
     }
 
+    /// How many of the published messages the broker was told never to deliver again.
+    pub async fn acknowledged(&self) -> u64 {
+        let stream = self
+            .jetstream()
+            .await
+            .get_stream(&self.name)
+            .await
+            .expect("the stream is there");
+        let consumer = stream
+            .consumer_info(&self.name)
+            .await
+            .expect("the consumer is there");
+        let published = stream.cached_info().state.messages;
+        published - consumer.num_pending - consumer.num_ack_pending as u64
+    }
+
+    /// How many consumers the stream has.
+    pub async fn consumers(&self) -> usize {
+        let stream = self.jetstream().await.get_stream(&self.name).await;
+        stream
+            .expect("the stream is there")
+            .cached_info()
+            .state
+            .consumer_count
+    }
+
     /// Removes what the shop has on the servers. Not done by a test that fails, so that one can look at it.
     pub async fn close(self) {
         self.query(&format!("DROP SCHEMA IF EXISTS \"{}\" CASCADE", self.name))
