@@ -2,6 +2,7 @@
 
 mod backoff;
 mod coherence;
+mod dead_letter_desk;
 mod health;
 mod ingestor;
 mod log_follower;
@@ -12,6 +13,7 @@ mod warm_up;
 
 pub use backoff::Backoff;
 pub use coherence::{Coherence, FillTicket, Lookup, WarmUpGuard};
+pub use dead_letter_desk::{DeadLetterDesk, DeskError, Discarded, Replayed};
 pub use health::{DatabaseReach, Health, HealthReport, Standing};
 pub use ingestor::{IngestSettings, Ingestor};
 pub use log_follower::{FollowerSettings, LogFollower};

@@ -1,6 +1,7 @@
 //! The use cases on in-memory ports.
 
 mod coherence;
+mod dead_letter_desk;
 mod ingestor;
 mod log_follower;
 mod order_service;
