@@ -8,6 +8,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use anyhow::{Context, Result};
+
 use crate::folders;
 
 /// The variable as text, from the environment or else from `.env`; `None` where it is unset, empty or not UTF-8.
@@ -15,6 +17,23 @@ pub fn variable(name: &str) -> Option<String> {
     let real = raw(name).and_then(|value| value.into_string().ok());
     real.or_else(|| dot_env().get(name).cloned())
         .filter(|value| !value.is_empty())
+}
+
+/// A setting of the service by its variable, or what the file holds that its `…_FILE` names.
+///
+/// # Errors
+///
+/// Where that file cannot be read.
+pub fn setting(name: &str) -> Result<Option<String>> {
+    if let Some(value) = variable(name) {
+        return Ok(Some(value));
+    }
+    let Some(path) = variable(&format!("{name}_FILE")) else {
+        return Ok(None);
+    };
+    let value = std::fs::read_to_string(folders::project().join(&path))
+        .with_context(|| format!("cannot read {path}, which {name}_FILE names"))?;
+    Ok(Some(value.trim().to_owned()))
 }
 
 /// The folders of `PATH`, in their order.

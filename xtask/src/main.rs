@@ -6,8 +6,12 @@
 )]
 
 mod cargo;
+mod chaos;
 mod check;
+mod database;
+mod dead_letters;
 mod migrate;
+mod replay;
 mod seed;
 mod services;
 mod test;
@@ -34,8 +38,11 @@ enum Task {
     Migrate(migrate::Migrate),
     Seed(seed::Seed),
     Verify(verify::Verify),
+    DeadLetters(dead_letters::DeadLetters),
+    Replay(replay::Replay),
     Test(test::Test),
     Check(check::Check),
+    Chaos(chaos::Chaos),
     /// Stops what another task started, once that has ended. Tasks start it themselves.
     #[command(name = xtask::watchdog::SUBCOMMAND, hide = true)]
     Watchdog,
@@ -48,8 +55,11 @@ fn main() -> ExitCode {
         Task::Migrate(task) => task.run(),
         Task::Seed(task) => task.run(),
         Task::Verify(task) => task.run(),
+        Task::DeadLetters(task) => task.run(),
+        Task::Replay(task) => task.run(),
         Task::Test(task) => task.run(),
         Task::Check(task) => task.run(),
+        Task::Chaos(task) => task.run(),
         Task::Watchdog => xtask::watchdog::keep_watch().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

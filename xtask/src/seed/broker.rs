@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use order_domain::{BusError, OrderBus};
 use order_nats::{NatsOrderBus, NatsSettings};
 use serde_json::{Map, Value};
+use xtask::environment;
 use xtask::servers::development::{Development, NATS_URL, Server};
-use xtask::{environment, folders};
 
 /// The settings of the service that matter to whoever publishes, as they end in the names of their variables.
 const SETTINGS: &[&str] = &[
@@ -30,7 +30,7 @@ const SETTINGS: &[&str] = &[
 /// # Errors
 ///
 /// Where one is wrong, or no broker runs.
-pub(super) fn settings() -> Result<NatsSettings> {
+pub(crate) fn settings() -> Result<NatsSettings> {
     let mut given = Map::new();
     for setting in SETTINGS {
         if let Some(value) = variable(setting)? {
@@ -71,16 +71,7 @@ pub(super) async fn prepare(bus: &NatsOrderBus) -> Result<()> {
     }
 }
 
-/// A setting from the environment; what its `…_FILE` holds where it is given so.
+/// A setting from the environment.
 fn variable(setting: &str) -> Result<Option<String>> {
-    let name = format!("ORDERS__NATS__{setting}");
-    if let Some(value) = environment::variable(&name) {
-        return Ok(Some(value));
-    }
-    let Some(path) = environment::variable(&format!("{name}_FILE")) else {
-        return Ok(None);
-    };
-    let value = std::fs::read_to_string(folders::project().join(&path))
-        .with_context(|| format!("cannot read {path}, which {name}_FILE names"))?;
-    Ok(Some(value.trim().to_owned()))
+    environment::setting(&format!("ORDERS__NATS__{setting}"))
 }

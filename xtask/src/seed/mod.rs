@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use xtask::orders::{Message, Mix, OrderGenerator, Spelling};
 
-mod broker;
+pub(crate) mod broker;
 mod file;
 pub(crate) mod publisher;
 pub(crate) mod record;
