@@ -3,7 +3,7 @@
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use xtask::account::Account;
 use xtask::folders;
@@ -12,7 +12,7 @@ use xtask::wheels;
 
 use crate::cargo;
 
-/// Checks the format, lints, docs, layering and licences. All are tried; any failure fails the whole.
+/// Checks the format, lints, docs, layering, failpoints and licences. All are tried; any failure fails the whole.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  cargo xtask check\n  cargo xtask check lints docs")]
 pub(crate) struct Check {
@@ -31,6 +31,8 @@ enum Step {
     Docs,
     /// Dependencies point inwards: the test `layering` in `tests/`.
     Layering,
+    /// A release is built without failpoints.
+    Failpoints,
     /// cargo-deny finds no licence, crate or source that `deny.toml` does not allow.
     Licences,
 }
@@ -52,7 +54,7 @@ impl Check {
             all_hold &= holds;
             let verdict = if holds { "ok" } else { "FAILED" };
             report.push(format!(
-                "{verdict:<7} {name:<9} {:>6.1} s",
+                "{verdict:<7} {name:<10} {:>6.1} s",
                 begin.elapsed().as_secs_f64()
             ));
         }
@@ -68,43 +70,90 @@ impl Check {
 impl Step {
     fn run(self) -> Result<bool> {
         let mut command = match self {
-            Step::Format => cargo::command("fmt"),
-            Step::Lints => cargo::command("clippy"),
-            Step::Docs => cargo::command("doc"),
-            Step::Layering => cargo::command("test"),
-            Step::Licences => cargo_deny()?,
-        };
-        match self {
-            Step::Format => command.args(["--all", "--check"]),
-            Step::Lints => command.args([
-                "--workspace",
-                "--all-targets",
-                "--all-features",
-                "--",
-                "-D",
-                "warnings",
-            ]),
-            Step::Docs => command
-                .args(["--workspace", "--all-features", "--no-deps"])
-                .env("RUSTDOCFLAGS", "-D warnings"),
-            // Asked for as `cargo xtask test` asks, so that both share what is built.
-            Step::Layering => {
-                command.args(["--workspace", "--all-features", "--quiet", "--test", "layering"])
+            Step::Format => cargo_with("fmt", &["--all", "--check"]),
+            Step::Lints => cargo_with(
+                "clippy",
+                &[
+                    "--workspace",
+                    "--all-targets",
+                    "--all-features",
+                    "--",
+                    "-D",
+                    "warnings",
+                ],
+            ),
+            Step::Docs => {
+                let mut command = cargo_with("doc", &["--workspace", "--all-features", "--no-deps"]);
+                command.env("RUSTDOCFLAGS", "-D warnings");
+                command
             }
-            Step::Licences => command.args([
-                "--all-features",
-                "check",
-                "--hide-inclusion-graph",
-                "bans",
-                "licenses",
-                "sources",
-            ]),
+            // Asked for as `cargo xtask test` asks, so that both share what is built.
+            Step::Layering => cargo_with(
+                "test",
+                &["--workspace", "--all-features", "--quiet", "--test", "layering"],
+            ),
+            Step::Failpoints => return no_release_has_failpoints(),
+            Step::Licences => {
+                let mut command = cargo_deny()?;
+                command.args([
+                    "--all-features",
+                    "check",
+                    "--hide-inclusion-graph",
+                    "bans",
+                    "licenses",
+                    "sources",
+                ]);
+                command
+            }
         };
         let status = command.stdin(Stdio::null()).status();
         Ok(status
             .with_context(|| format!("cannot run {}", command.get_program().display()))?
             .success())
     }
+}
+
+fn cargo_with(subcommand: &str, arguments: &[&str]) -> Command {
+    let mut command = cargo::command(subcommand);
+    command.args(arguments);
+    command
+}
+
+/// Whether what a release is built from is free of failpoints: they need the crate `fail`, and cargo itself says whether it is
+/// among the dependencies.
+///
+/// Asked for the whole workspace, where cargo unites the features of all crates: what is not there is in no part of it either.
+fn no_release_has_failpoints() -> Result<bool> {
+    let has_fail = |features: &[&str]| -> Result<bool> {
+        let tree = [
+            "--workspace",
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ];
+        let mut command = cargo_with("tree", &tree);
+        let output = command.args(features).stdin(Stdio::null()).output();
+        let output = output.context("cannot run cargo tree")?;
+        if !output.status.success() {
+            bail!("cargo tree failed: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        let packages = String::from_utf8_lossy(&output.stdout);
+        Ok(packages.lines().any(|package| package.starts_with("fail v")))
+    };
+    // Looked for where it is, too: a look that never finds it would prove nothing.
+    if !has_fail(&["--all-features"])? {
+        bail!("the failpoints of the tests are not made of the crate `fail` any more: mend this check");
+    }
+    let clean = !has_fail(&[])?;
+    if !clean {
+        eprintln!(
+            "The crate `fail` is part of a release: some crate's feature `failpoints` is on by default."
+        );
+    }
+    Ok(clean)
 }
 
 /// cargo-deny: the machine's own, else the cached one, else fetched.
