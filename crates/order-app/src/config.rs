@@ -16,12 +16,13 @@ use serde::Deserialize;
 const PREFIX: &str = "ORDERS__";
 
 /// Settings that hold a secret. Each may also be given as the path of a file, in a variable that ends in `_FILE`.
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 6] = [
     "POSTGRES__URL",
     "POSTGRES__PASSWORD",
     "NATS__URL",
     "NATS__PASSWORD",
     "NATS__TOKEN",
+    "NATS__NKEY",
 ];
 
 /// Every setting of the service. `.env.example` describes each.
