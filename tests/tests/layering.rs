@@ -34,11 +34,12 @@ const OUTSIDE: [&str; 2] = ["xtask", "order-tests"];
 
 /// The crates that talk to the world outside, and the only ones of ours that may build on them.
 const DRIVERS: [(&str, &[&str]); 12] = [
-    ("tokio-postgres", &["order-postgres"]),
+    // Chaos looks at the tables by queries of its own, not through the adapter that it is to judge, and breaks the broker's consumer.
+    ("tokio-postgres", &["order-postgres", "xtask"]),
     ("tokio-postgres-rustls", &["order-postgres"]),
     ("deadpool-postgres", &["order-postgres"]),
     ("refinery", &["order-postgres"]),
-    ("async-nats", &["order-nats"]),
+    ("async-nats", &["order-nats", "xtask"]),
     ("moka", &["order-moka"]),
     ("actix-web", &["order-app"]),
     ("tracing-actix-web", &["order-app"]),

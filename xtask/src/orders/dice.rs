@@ -8,46 +8,46 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 /// The choices are made here from ChaCha's own numbers, and not by the distributions of `rand`, whose results may change
 /// from one of its versions to the next: a seed in a bug report must still mean the same orders then.
 #[derive(Debug, Clone)]
-pub(super) struct Dice(ChaCha8Rng);
+pub struct Dice(ChaCha8Rng);
 
 impl Dice {
     /// The row with this number out of all those that a seed gives; they have nothing to do with each other.
-    pub(super) fn new(seed: u64, row: u64) -> Dice {
+    pub fn new(seed: u64, row: u64) -> Dice {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(row);
         Dice(rng)
     }
 
     /// Any number.
-    pub(super) fn number(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0.next_u64()
     }
 
     /// A number from 0 to less than `end`.
-    pub(super) fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         // The upper half of the product is as even as anyone needs here: it is off by at most `end / 2^64`.
         ((u128::from(self.number()) * u128::from(end)) >> 64) as u64
     }
 
     /// A number from `first` to `last`, both included.
-    pub(super) fn between(&mut self, first: i64, last: i64) -> i64 {
+    pub fn between(&mut self, first: i64, last: i64) -> i64 {
         first + self.below(first.abs_diff(last) + 1) as i64
     }
 
     /// One of these.
-    pub(super) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    pub fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len() as u64) as usize]
     }
 
     /// True in so many of a hundred cases.
-    pub(super) fn percent(&mut self, percent: f64) -> bool {
+    pub fn percent(&mut self, percent: f64) -> bool {
         // 2^53 steps are what a float tells apart between 0 and 1.
         let share = (self.number() >> 11) as f64 / (1_u64 << 53) as f64;
         share * 100.0 < percent
     }
 
     /// An index into `weights`, as often as its weight says.
-    pub(super) fn weighted(&mut self, weights: &[u64]) -> usize {
+    pub fn weighted(&mut self, weights: &[u64]) -> usize {
         let mut left = self.below(weights.iter().sum());
         for (index, weight) in weights.iter().enumerate() {
             match left.checked_sub(*weight) {
@@ -59,7 +59,7 @@ impl Dice {
     }
 
     /// So many characters out of `alphabet`, which is ASCII.
-    pub(super) fn text(&mut self, length: usize, alphabet: &[u8]) -> String {
+    pub fn text(&mut self, length: usize, alphabet: &[u8]) -> String {
         (0..length).map(|_| char::from(*self.pick(alphabet))).collect()
     }
 }

@@ -14,7 +14,7 @@ mod shop;
 mod words;
 
 pub use bad::BadKind;
-use dice::Dice;
+pub use dice::Dice;
 
 /// A message to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
