@@ -266,8 +266,9 @@ fn one_config_a_host(settings: &PostgresSettings) -> Vec<Config> {
                 .channel_binding(all.get_channel_binding())
                 .connect_timeout(settings.connect_timeout)
                 .tcp_user_timeout(settings.tcp_user_timeout)
-                .keepalives_idle(settings.keepalives_idle)
-                .keepalives_interval(settings.keepalives_idle / 3)
+                // The system counts in whole seconds, and refuses every connection that asks for none.
+                .keepalives_idle(settings.keepalives_idle.max(Duration::from_secs(1)))
+                .keepalives_interval((settings.keepalives_idle / 3).max(Duration::from_secs(1)))
                 .keepalives_retries(3)
                 // A standby reads older versions than were committed, and cannot store: reads go to the primary too.
                 .target_session_attrs(TargetSessionAttrs::ReadWrite);
@@ -304,5 +305,19 @@ mod tests {
         };
         assert_eq!(one_config_a_host(&apart)[0].get_password(), Some(&b"apart"[..]));
         assert_eq!(hosts[0].get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+    }
+
+    #[test]
+    fn a_keepalive_of_no_whole_second_is_not_asked_for() {
+        let short = PostgresSettings {
+            keepalives_idle: Duration::from_millis(200),
+            ..PostgresSettings::default()
+        };
+        let host = &one_config_a_host(&short)[0];
+        let second = Duration::from_secs(1);
+        assert_eq!(
+            (host.get_keepalives_idle(), host.get_keepalives_interval()),
+            (second, Some(second))
+        );
     }
 }
