@@ -43,7 +43,7 @@ impl Services {
 
 fn up() -> Result<()> {
     let mut development = Development::open()?;
-    development.start(Lifetime::UntilStopped, &Progress::new(5))?;
+    development.start(Lifetime::UntilStopped, &Progress::new(7))?;
     status(&development)
 }
 

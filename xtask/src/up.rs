@@ -48,7 +48,7 @@ impl Up {
         if development.stop_service_left_behind()? {
             eprintln!("Stopped the order-tracker that an earlier `up` left behind.");
         }
-        let servers = development.start(Lifetime::Task(&mut watchdog), &Progress::new(5))?;
+        let servers = development.start(Lifetime::Task(&mut watchdog), &Progress::new(7))?;
         // Other tasks may look at the state while the service runs.
         drop(development);
         for (name, server) in ["PostgreSQL", "nats-server"].into_iter().zip(&servers) {
