@@ -121,7 +121,7 @@ impl Chaos {
         if report.violations.len() > SHOWN {
             println!("… and {} more", report.violations.len() - SHOWN);
         }
-        if report.violations.is_empty() && matches!(finished, Ok(_)) {
+        if report.violations.is_empty() && finished.is_ok() {
             fs::remove_dir_all(&logs).context("cannot remove the logs")?;
         } else {
             println!("The logs are in {}.", logs.display());
@@ -193,13 +193,8 @@ impl Chaos {
         for round in 0..self.rounds {
             let plan = Plan::new(seed, round, &kinds, replicas, duration);
             let began = Instant::now();
-            let answers = arena.play(&plan, duration, report).await?;
-            let names: Vec<String> = plan
-                .quiet
-                .into_iter()
-                .chain(plan.faults.iter().map(|fault| fault.kind))
-                .map(|kind| kind.to_string())
-                .collect();
+            let (injected, answers) = arena.play(&plan, duration, report).await?;
+            let names: Vec<String> = injected.iter().map(FaultKind::to_string).collect();
             eprintln!(
                 "round {:<4} {:>5.1} s  {}  {answers}; {}",
                 round + 1,

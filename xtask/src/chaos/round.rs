@@ -64,7 +64,7 @@ impl Journal {
 }
 
 impl Arena {
-    /// Plays a round. What was found is added to the report; answers what replicas answered.
+    /// Plays a round. What was found is added to the report; answers which faults were injected, and what replicas answered.
     ///
     /// # Errors
     ///
@@ -74,8 +74,8 @@ impl Arena {
         plan: &Plan,
         duration: Duration,
         report: &mut Report,
-    ) -> Result<Answers> {
-        self.begin_quietly(plan, report).await?;
+    ) -> Result<(Vec<FaultKind>, Answers)> {
+        let quiet = self.begin_quietly(plan, report).await?;
         self.shop.cool();
 
         let stop = CancellationToken::new();
@@ -89,8 +89,9 @@ impl Arena {
             },
             publishing
         );
-        for kind in injected? {
-            *report.injected.entry(kind).or_default() += 1;
+        let injected: Vec<FaultKind> = quiet.into_iter().chain(injected?).collect();
+        for kind in &injected {
+            *report.injected.entry(*kind).or_default() += 1;
         }
         self.journal.note("all faults have ended");
         let mut found = Vec::new();
@@ -114,22 +115,23 @@ impl Arena {
         self.journal.note("judged");
         report.violations.append(&mut found);
         report.rounds += 1;
-        Ok(answers)
+        Ok((injected, answers))
     }
 
-    /// What can only be done while nothing is published and everything was consumed.
-    async fn begin_quietly(&mut self, plan: &Plan, report: &mut Report) -> Result<()> {
+    /// What can only be done while nothing is published and everything was consumed. Answers the fault that was injected.
+    async fn begin_quietly(&mut self, plan: &Plan, report: &Report) -> Result<Option<FaultKind>> {
         if report.rounds == 0 {
             // There is no stream yet; the first replica makes it.
-            return Ok(());
+            return Ok(None);
         }
         broker::keep_newest(&self.world.nats_url().await, MESSAGES_KEPT).await?;
         let Some(kind) = plan.quiet else {
-            return Ok(());
+            return Ok(None);
         };
         if kind == FaultKind::RestoreStore && !self.world.has_copy() {
             self.journal.note("copying the broker's store");
-            return self.world.copy_store().await;
+            self.world.copy_store().await?;
+            return Ok(None);
         }
         self.journal.note(&format!("{kind}"));
         let fault = Fault {
@@ -148,8 +150,7 @@ impl Arena {
         } else if plan.redeliver {
             broker::delete_consumer(&self.world.nats_url().await).await?;
         }
-        *report.injected.entry(kind).or_default() += 1;
-        Ok(())
+        Ok(Some(kind))
     }
 
     /// Waits until everything is consumed, and every replica serves the newest versions as proven. Answers what never came.
@@ -162,12 +163,9 @@ impl Arena {
             bad.filter(|message| message.place.is_some()).count() as u64
         };
         let begin = Instant::now();
-        let mut missing;
         loop {
-            missing = match self.missing(&uids, &expected, bad).await {
-                None => return None,
-                Some(missing) => missing,
-            };
+            let missing = self.missing(&uids, &expected, bad).await?;
+            self.journal.note(&missing);
             if begin.elapsed() > PATIENCE {
                 let text = format!("{:.0} s after the last fault {missing}", PATIENCE.as_secs_f64());
                 return Some(Violation::new(ViolationKind::Stuck, text));

@@ -1,0 +1,113 @@
+//! `cargo xtask chaos` as anyone runs it: a few rounds with fixed seeds, and what is left when it is stopped in the middle.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use xtask::account::Account;
+use xtask::folders;
+use xtask::process::{ProcessId, Signal};
+
+/// About three minutes together.
+#[test]
+fn nothing_is_lost_stale_or_torn() {
+    for seed in ["1", "2"] {
+        let run = chaos(&["--seed", seed, "--rounds", "6"]).output().unwrap();
+        assert!(
+            run.status.success(),
+            "{}\n{}",
+            String::from_utf8_lossy(&run.stderr),
+            String::from_utf8_lossy(&run.stdout)
+        );
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn however_it_is_stopped_no_process_stays_behind() {
+    for signal in [Signal::INT, Signal::KILL] {
+        let temporary = folders::temporary("order-tracker-chaos-test", &Account::for_postgres()).unwrap();
+        let mut run = chaos(&["--faults", "freeze-postgres,freeze-nats,freeze-replica"])
+            .env("TMPDIR", &temporary)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let process = ProcessId::of(run.id()).unwrap();
+        // PostgreSQL with its own processes, nats-server, the watchdog and three replicas; and then some of them frozen.
+        let all_started = eventually(|| descendants(process.pid).len() > 8);
+        sleep(Duration::from_secs(4));
+        let started = descendants(process.pid);
+        process.signal(signal).unwrap();
+        run.wait().unwrap();
+        let mut left = started.clone();
+        let ended = eventually(|| {
+            left.retain(ProcessId::is_alive);
+            left.is_empty()
+        });
+        assert!(all_started, "only {started:?} were started");
+        assert!(ended, "{left:?} are left after {signal:?}");
+        let data = || entries(&temporary).any(|path| path.join("postgres").exists());
+        assert!(eventually(|| !data()), "data are left in {}", temporary.display());
+        std::fs::remove_dir_all(&temporary).unwrap();
+    }
+}
+
+/// The task, with the service that was built together with this test.
+fn chaos(arguments: &[&str]) -> Command {
+    let xtask = Path::new(env!("CARGO_BIN_EXE_xtask"));
+    let service = xtask.with_file_name("order-tracker");
+    assert!(
+        service.is_file(),
+        "{} is not built: run `cargo xtask test`",
+        service.display()
+    );
+    let mut command = Command::new(xtask);
+    command
+        .args(["chaos", "--service"])
+        .arg(service)
+        .args(arguments)
+        .stdin(Stdio::null());
+    command
+}
+
+/// Everything that a process started, and what that started in turn.
+fn descendants(ancestor: u32) -> Vec<ProcessId> {
+    let parents: Vec<(u32, u32)> = entries(Path::new("/proc"))
+        .filter_map(|entry| entry.file_name()?.to_str()?.parse().ok())
+        .filter_map(|pid: u32| Some((pid, parent(pid)?)))
+        .collect();
+    let mut found = vec![ancestor];
+    let mut next = 0;
+    while next < found.len() {
+        let children = parents.iter().filter(|(_, parent)| *parent == found[next]);
+        let children: Vec<u32> = children.map(|(pid, _)| *pid).collect();
+        found.extend(children);
+        next += 1;
+    }
+    let started = found.iter().skip(1).filter_map(|pid| ProcessId::of(*pid).ok());
+    started.collect()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in brackets and may hold anything.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path())
+}
+
+fn eventually(mut holds: impl FnMut() -> bool) -> bool {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(60) {
+        if holds() {
+            return true;
+        }
+        sleep(Duration::from_millis(50));
+    }
+    false
+}
