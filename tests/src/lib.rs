@@ -6,11 +6,13 @@
 mod process;
 mod proxy;
 mod replica;
+mod servers;
 mod shop;
 mod tasks;
 
 pub use process::Process;
 pub use proxy::Proxy;
 pub use replica::{Answer, Client, Replica};
+pub use servers::Servers;
 pub use shop::{Shop, eventually};
 pub use tasks::{said, xtask};

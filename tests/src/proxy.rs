@@ -1,9 +1,10 @@
-//! A way to a server that can be closed, opened and cut while others use the server undisturbed.
+//! A way to a server that can be closed, opened, silenced and cut while others use the server undisturbed.
 
 use std::net::SocketAddr;
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// A TCP proxy to a server; closed at first, which is as if the server was not there.
@@ -11,6 +12,7 @@ pub struct Proxy {
     address: SocketAddr,
     server: SocketAddr,
     open: Option<CancellationToken>,
+    silent: watch::Sender<bool>,
 }
 
 impl Proxy {
@@ -23,6 +25,7 @@ impl Proxy {
             address,
             server,
             open: None,
+            silent: watch::Sender::new(false),
         }
     }
 
@@ -37,22 +40,50 @@ impl Proxy {
             .await
             .expect("the port is still free");
         let (server, open) = (self.server, CancellationToken::new());
+        let silent = self.silent.subscribe();
         self.open = Some(open.clone());
         tokio::spawn(open.clone().run_until_cancelled_owned(async move {
             while let Ok((mut near, _)) = listener.accept().await {
+                let silent = silent.clone();
                 tokio::spawn(open.clone().run_until_cancelled_owned(async move {
                     if let Ok(mut far) = TcpStream::connect(server).await {
-                        let _ = copy_bidirectional(&mut near, &mut far).await;
+                        let ((near_in, near_out), (far_in, far_out)) = (near.split(), far.split());
+                        // Whoever ends ends both: nobody here says half a thing.
+                        tokio::select! {
+                            () = carry(near_in, far_out, silent.clone()) => {}
+                            () = carry(far_in, near_out, silent) => {}
+                        }
                     }
                 }));
             }
         }));
     }
 
+    /// Lets connections stand and carries nothing, as when a wire is cut and nobody has noticed; or carries all of it again.
+    pub fn silence(&self, silent: bool) {
+        self.silent.send_replace(silent);
+    }
+
     /// Cuts every connection, and refuses new ones.
     pub fn close(&mut self) {
         if let Some(open) = self.open.take() {
             open.cancel();
+        }
+    }
+}
+
+/// Carries what comes from one side to the other, while there is no silence.
+async fn carry(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut silent: watch::Receiver<bool>,
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        // What arrives in the silence comes when it is over, as TCP does it.
+        if silent.wait_for(|silent| !silent).await.is_err() || to.write_all(&buffer[..length]).await.is_err()
+        {
+            return;
         }
     }
 }

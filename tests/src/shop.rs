@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use order_app::{Settings, Sources};
-use order_domain::{Order, OrderBus, OutgoingMessage, PublishAck};
+use order_domain::{BusError, Order, OrderBus, OutgoingMessage, PublishAck};
 use order_nats::NatsOrderBus;
 use tokio_postgres::NoTls;
 
@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One instance of the whole system, shared with no other test.
 pub struct Shop {
+    postgres_url: String,
+    nats_url: String,
     environment: HashMap<String, String>,
     name: String,
     bus: Arc<NatsOrderBus>,
@@ -31,11 +33,21 @@ impl Shop {
     ///
     /// If the servers are not there.
     pub async fn open() -> Self {
+        let (postgres, nats) = (given("ORDERS_TEST_POSTGRES_URL"), given("ORDERS_TEST_NATS_URL"));
+        Shop::open_on(&postgres, &nats).await
+    }
+
+    /// A shop on these servers.
+    ///
+    /// # Panics
+    ///
+    /// If they are not there.
+    pub async fn open_on(postgres_url: &str, nats_url: &str) -> Self {
         let name = format!("t{:x}_{:x}", std::process::id(), unique());
         let environment: HashMap<_, _> = [
-            ("POSTGRES__URL", server("ORDERS_TEST_POSTGRES_URL")),
+            ("POSTGRES__URL", postgres_url.to_owned()),
             ("POSTGRES__SCHEMA", name.clone()),
-            ("NATS__URL", server("ORDERS_TEST_NATS_URL")),
+            ("NATS__URL", nats_url.to_owned()),
             ("NATS__STREAM", name.clone()),
             ("NATS__SUBJECT", format!("{name}.orders")),
             ("NATS__CONSUMER", name.clone()),
@@ -59,6 +71,8 @@ impl Shop {
             .expect("the broker is there; run `cargo xtask test`");
         opened.release(&[], PATIENCE).await;
         Shop {
+            postgres_url: postgres_url.to_owned(),
+            nats_url: nats_url.to_owned(),
             environment,
             name,
             bus: Arc::new(bus),
@@ -69,6 +83,11 @@ impl Shop {
     /// The settings of a replica of this shop, as variables of the environment.
     pub fn environment(&self) -> &HashMap<String, String> {
         &self.environment
+    }
+
+    /// The name of its stream.
+    pub fn stream(&self) -> &str {
+        &self.name
     }
 
     /// Sets a variable (without `ORDERS__`) for the replicas that are started from here on.
@@ -91,13 +110,22 @@ impl Shop {
 
     /// Publishes a message and waits until the broker has stored it.
     pub async fn publish(&self, payload: impl Into<Bytes>) -> PublishAck {
+        self.try_publish(payload).await.expect("the broker stores it")
+    }
+
+    /// Tries to publish a message, once, for tests in which the broker may be away.
+    ///
+    /// # Errors
+    ///
+    /// Those of the bus.
+    pub async fn try_publish(&self, payload: impl Into<Bytes>) -> Result<PublishAck, BusError> {
         let id = format!("{}-{}", self.name, self.published.fetch_add(1, SeqCst));
         let message = OutgoingMessage {
             id,
             headers: Vec::new(),
             payload: payload.into(),
         };
-        self.bus.publish(message).await.expect("the broker stores it")
+        self.bus.publish(message).await
     }
 
     /// Publishes an order.
@@ -107,7 +135,7 @@ impl Shop {
 
     /// Asks the database itself.
     pub async fn query(&self, sql: &str) -> Vec<tokio_postgres::Row> {
-        let (client, connection) = tokio_postgres::connect(&server("ORDERS_TEST_POSTGRES_URL"), NoTls)
+        let (client, connection) = tokio_postgres::connect(&self.postgres_url, NoTls)
             .await
             .expect("the database is there; run `cargo xtask test`");
         let connection = tokio::spawn(connection);
@@ -196,7 +224,7 @@ impl Shop {
     }
 
     async fn jetstream(&self) -> async_nats::jetstream::Context {
-        let client = async_nats::connect(server("ORDERS_TEST_NATS_URL"))
+        let client = async_nats::connect(&self.nats_url)
             .await
             .expect("the broker is there");
         async_nats::jetstream::new(client)
@@ -263,6 +291,6 @@ fn unique() -> u64 {
     clippy::disallowed_methods,
     reason = "tests are told by the environment where their servers are"
 )]
-fn server(variable: &str) -> String {
+pub(crate) fn given(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run `cargo xtask test`"))
 }

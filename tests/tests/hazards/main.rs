@@ -1,0 +1,6 @@
+//! What goes wrong around the service, on real servers: `docs/reliability.md` names the test of each hazard.
+
+mod documents;
+mod servers;
+mod silence;
+mod streams;
