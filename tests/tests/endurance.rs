@@ -30,6 +30,9 @@ fn fuzzed(random: &mut fastrand::Rng) -> Vec<u8> {
     let order = sample_order_version(&format!("order-{number}"), random.u32(..100));
     let mut message = order.json().to_vec();
     for _ in 0..random.usize(0..4) {
+        if message.is_empty() {
+            break;
+        }
         let at = random.usize(..message.len());
         match random.u8(..6) {
             0 => message[at] = random.u8(..),
