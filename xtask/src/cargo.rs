@@ -9,9 +9,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use xtask::folders;
 use xtask::process::{ProcessId, Signal};
 use xtask::watchdog::Watchdog;
+use xtask::{environment, folders};
 
 /// The binary of the service.
 const SERVICE: &str = "order-tracker";
@@ -20,6 +20,9 @@ const SERVICE: &str = "order-tracker";
 pub(crate) fn command(subcommand: &str) -> Command {
     let mut command = Command::new("cargo");
     command.arg(subcommand).current_dir(folders::project());
+    for name in environment::added_by_cargo() {
+        command.env_remove(name);
+    }
     command
 }
 

@@ -43,6 +43,27 @@ pub fn search_path() -> Vec<PathBuf> {
         .unwrap_or_default()
 }
 
+/// The variables that `cargo run` adds for the program it runs, by name.
+///
+/// A cargo started from there must not see them: some build scripts, ring's among them, say that they depend on variables such
+/// as `CARGO_PKG_NAME`, and it would build them anew, with everything that builds on them, every time it is called from the
+/// other side.
+pub fn added_by_cargo() -> Vec<OsString> {
+    let added = |name: &OsString| {
+        let name = name.to_string_lossy();
+        let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        prefixes.iter().any(|prefix| name.starts_with(prefix))
+            || [
+                "CARGO_BIN_NAME",
+                "CARGO_CRATE_NAME",
+                "CARGO_PRIMARY_PACKAGE",
+                "OUT_DIR",
+            ]
+            .contains(&&*name)
+    };
+    names().filter(added).collect()
+}
+
 /// A folder from a variable, where it is an absolute path. `.env` does not count: these are the user's, not the service's.
 pub(crate) fn folder(name: &str) -> Option<PathBuf> {
     raw(name).map(PathBuf::from).filter(|path| path.is_absolute())
@@ -54,6 +75,10 @@ pub(crate) fn folder(name: &str) -> Option<PathBuf> {
 )]
 fn raw(name: &str) -> Option<OsString> {
     std::env::var_os(name)
+}
+
+fn names() -> impl Iterator<Item = OsString> {
+    std::env::vars_os().map(|(name, _)| name)
 }
 
 fn dot_env() -> &'static BTreeMap<String, String> {
