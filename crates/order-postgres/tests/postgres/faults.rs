@@ -7,6 +7,7 @@ use order_domain::{
     RepositoryError, Revision, StoreOutcome,
 };
 use order_postgres::{PostgresSettings, PostgresStore};
+use tokio::task::JoinHandle;
 
 use crate::database::Database;
 use crate::proxy::{Proxy, Wire};
@@ -186,25 +187,49 @@ async fn who_holds_the_log_for_long_delays_the_others_and_does_not_stop_them() {
     orders.store(&batch([version("a", 0)])).await.expect("stored");
 }
 
+/// Freezes a replica that has stored a version of order `a` and written its entry, but not committed.
+async fn freeze_before_commit(database: &Database, proxy: &Proxy) -> JoinHandle<()> {
+    let settings = database.settings_through(proxy.port);
+    let frozen = PostgresStore::connect(&settings)
+        .expect("the settings serve")
+        .orders();
+    frozen.store(&batch([version("a", 0)])).await.expect("stored");
+    proxy.set(Wire::FrozenBeforeCommit);
+    let freezing = tokio::spawn(async move {
+        let fate = frozen.store(&batch([version("a", 1)])).await;
+        assert!(fate.is_err(), "{fate:?}");
+    });
+    let waits = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'
+         AND pid IN (SELECT pid FROM pg_locks WHERE relation = '{}.commit_log'::regclass)",
+        database.settings.schema
+    );
+    wait_until(async || database.sql(&waits).await == "1").await;
+    freezing
+}
+
+#[tokio::test]
+async fn no_entry_becomes_visible_before_one_that_was_written_earlier() {
+    let (mut database, proxy, _) = behind_a_wire().await;
+    database.settings.lock_timeout = Duration::from_millis(200);
+    let freezing = freeze_before_commit(&database, &proxy).await;
+    // Another order, so that nothing but the log stands between the two.
+    let other = database.store();
+    let refused = other.orders().store(&batch([version("b", 0)])).await;
+    assert!(
+        matches!(refused, Err(RepositoryError::Unavailable(_))),
+        "{refused:?}"
+    );
+    freezing.abort();
+    wait_until(async || other.orders().store(&batch([version("b", 0)])).await.is_ok()).await;
+}
+
 #[tokio::test]
 async fn a_replica_that_froze_within_its_transaction_is_ended_by_the_server() {
     let (mut database, proxy, _) = behind_a_wire().await;
     database.settings.lock_timeout = Duration::from_millis(200);
     database.settings.idle_in_transaction_timeout = Duration::from_millis(500);
-    let frozen = PostgresStore::connect(&database.settings_through(proxy.port))
-        .expect("the settings serve")
-        .orders();
-    frozen.store(&batch([version("a", 0)])).await.expect("stored");
-    proxy.set(Wire::FrozenBeforeCommit);
-    let freezing = tokio::spawn(async move { frozen.store(&batch([version("a", 1)])).await });
-    let waits = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'
-         AND pid IN (SELECT pid FROM pg_locks WHERE locktype = 'relation'
-                     AND relation = '{}.commit_log'::regclass)",
-        database.settings.schema
-    );
-    wait_until(async || database.sql(&waits).await == "1").await;
-
+    let freezing = freeze_before_commit(&database, &proxy).await;
     let other = database.store().orders();
     wait_until(async || {
         other
@@ -213,7 +238,7 @@ async fn a_replica_that_froze_within_its_transaction_is_ended_by_the_server() {
             .is_ok()
     })
     .await;
-    freezing.abort();
+    freezing.await.expect("what was frozen did not happen");
     let found = other.find(&uid()).await.expect("read").expect("stored");
     assert_eq!(found.revision, version("a", 2).revision);
 }
