@@ -207,7 +207,7 @@ async fn resident_memory_stays_under_its_cap_while_the_database_is_frozen() {
     const CACHE_MIB: u64 = 32;
     /// What the service may have resident beside its cache: at most four pulls of 8 MiB that wait, two batches of 8 MiB with their
     /// parsed orders and their parameters, 32 MiB of what it is about to commit, and what the allocator keeps.
-    const BESIDE_CACHE_MIB: u64 = 352;
+    const BESIDE_CACHE_MIB: u64 = 288;
 
     let servers = Servers::start();
     let mut shop = Shop::open_on(servers.postgres_url(), &servers.nats_url()).await;

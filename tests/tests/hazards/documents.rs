@@ -9,9 +9,9 @@ fn project() -> PathBuf {
     here.parent().expect("the tests lie in the project").to_path_buf()
 }
 
-/// The names of all functions in the sources, with the text after `fn `.
-fn functions() -> BTreeSet<String> {
-    let mut functions = BTreeSet::new();
+/// All our sources.
+fn sources() -> Vec<PathBuf> {
+    let mut sources = Vec::new();
     let mut folders = vec![
         project().join("crates"),
         project().join("tests"),
@@ -23,13 +23,22 @@ fn functions() -> BTreeSet<String> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|it| it == "rs") {
-                let text = fs::read_to_string(&path).expect("our sources are UTF-8");
-                functions.extend(text.split("fn ").skip(1).map(|rest| {
-                    let end = rest.find(|it: char| !it.is_alphanumeric() && it != '_');
-                    rest[..end.unwrap_or(rest.len())].to_owned()
-                }));
+                sources.push(path);
             }
         }
+    }
+    sources
+}
+
+/// The names of all functions in the sources.
+fn functions() -> BTreeSet<String> {
+    let mut functions = BTreeSet::new();
+    for path in sources() {
+        let text = fs::read_to_string(&path).expect("our sources are UTF-8");
+        functions.extend(text.split("fn ").skip(1).map(|rest| {
+            let end = rest.find(|it: char| !it.is_alphanumeric() && it != '_');
+            rest[..end.unwrap_or(rest.len())].to_owned()
+        }));
     }
     functions
 }
@@ -66,6 +75,25 @@ fn every_test_that_the_documents_name_exists() {
         );
     }
     assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
+fn every_source_that_the_map_names_exists() {
+    let map = fs::read_to_string(project().join("ARCHITECTURE.md")).expect("the map is there");
+    let sources = sources();
+    let named: Vec<&str> = map
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|it| it.ends_with(".rs"))
+        .collect();
+    assert!(named.len() > 5, "{named:?}");
+    for name in named {
+        assert!(
+            sources.iter().any(|source| source.ends_with(name)),
+            "there is no {name}"
+        );
+    }
 }
 
 #[test]
