@@ -23,6 +23,24 @@ fn nothing_is_lost_stale_or_torn() {
     }
 }
 
+/// What finds nothing must be able to find something: with a lease far longer than promised, a replica that is cut off from the commit
+/// log goes on answering what others have overtaken.
+#[test]
+fn a_lease_that_is_too_long_is_found_out() {
+    let run = chaos(&["--seed", "3", "--rounds", "5", "--set", "CACHE__LEASE=30s"])
+        .args(["--faults", "silence-postgres,cut-postgres"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(!run.status.success(), "{said}");
+    assert!(said.contains("\nstale: replica "), "{said}");
+    assert!(!said.contains("\nlost: "), "{said}");
+    let logs = said
+        .lines()
+        .find_map(|line| line.strip_prefix("The logs are in ")?.strip_suffix('.'));
+    std::fs::remove_dir_all(logs.unwrap_or_else(|| panic!("no logs were kept: {said}"))).unwrap();
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn however_it_is_stopped_no_process_stays_behind() {

@@ -21,17 +21,25 @@ const REVISIONS: &str = "
 const ORDERS: &str = "
     SELECT o.order_uid, (extract(epoch FROM o.published_at) * 1000000)::bigint, o.sequence,
            (to_jsonb(o) || jsonb_build_object(
-               'delivery', to_jsonb(d), 'payment', to_jsonb(p),
-               'items', (SELECT jsonb_agg(to_jsonb(i) ORDER BY i.position) FROM items i WHERE i.order_uid = o.order_uid),
-               'positions', (SELECT array_agg(i.position ORDER BY i.position) FROM items i WHERE i.order_uid = o.order_uid)
+               'delivery', to_jsonb(d), 'payment', to_jsonb(p), 'items', i.items, 'positions', i.positions
            ))::text
-    FROM orders o LEFT JOIN delivery d USING (order_uid) LEFT JOIN payment p USING (order_uid)";
+    FROM orders o
+    LEFT JOIN delivery d ON d.order_uid = o.order_uid
+    LEFT JOIN payment p ON p.order_uid = o.order_uid
+    LEFT JOIN (
+        SELECT order_uid, jsonb_agg(to_jsonb(items) ORDER BY position) AS items,
+               array_agg(position ORDER BY position) AS positions
+        FROM items GROUP BY order_uid
+    ) i ON i.order_uid = o.order_uid";
 
 /// Rows of the parts whose order is not there.
 const ORPHANS: &str = "
-    SELECT 'delivery ' || order_uid FROM delivery WHERE order_uid NOT IN (SELECT order_uid FROM orders)
-    UNION ALL SELECT 'payment ' || order_uid FROM payment WHERE order_uid NOT IN (SELECT order_uid FROM orders)
-    UNION ALL SELECT 'items ' || order_uid FROM items WHERE order_uid NOT IN (SELECT order_uid FROM orders)";
+    SELECT part || ' ' || order_uid FROM (
+        SELECT 'delivery' AS part, order_uid FROM delivery
+        UNION SELECT 'payment', order_uid FROM payment
+        UNION SELECT 'items', order_uid FROM items
+    ) AS parts
+    WHERE NOT EXISTS (SELECT FROM orders WHERE orders.order_uid = parts.order_uid)";
 
 const ROWS: &str = "
     SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM delivery),
@@ -41,7 +49,7 @@ const DEAD_LETTERS: &str = "
     SELECT sequence, substring(payload FROM 1 FOR $1), length(payload) FROM dead_letters";
 
 /// How long one query may take before the connection is given up: the server may be frozen.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection that is made again when it broke.
 #[derive(Debug)]

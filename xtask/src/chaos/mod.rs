@@ -76,6 +76,9 @@ pub(crate) struct Chaos {
     /// Which faults; all of them where none are named.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
     faults: Vec<FaultKind>,
+    /// A setting of the replicas, to see what it breaks: `--set CACHE__LEASE=10s` makes stale answers that are found.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
     /// The order-tracker to run, built already; built first where none is given.
     #[arg(long, value_name = "BINARY")]
     service: Option<PathBuf>,
@@ -158,7 +161,7 @@ impl Chaos {
             service.display(),
             logs.display()
         );
-        let world = World::start(binaries, service, replicas, logs).await?;
+        let world = World::start(binaries, service, replicas, &self.settings, logs).await?;
         let recorder = Arc::new(Recorder::new());
         let shop = Arc::new(Shop::new(seed));
         let publisher = Publisher::connect(
@@ -233,6 +236,14 @@ async fn interrupted() {
         .boxed()
     });
     futures::future::select_all(signals).await;
+}
+
+/// A setting as it is given: without `ORDERS__`.
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE, as in CACHE__LEASE=10s".to_owned()),
+    }
 }
 
 /// A seed that is easy to type again.

@@ -79,7 +79,7 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    /// Prepares a replica that runs in `folder` and reaches its servers through these ways.
+    /// Prepares a replica that runs in `folder` and reaches its servers through these ways. `other_settings` win over our own.
     ///
     /// # Errors
     ///
@@ -90,6 +90,7 @@ impl Replica {
         log: PathBuf,
         postgres_url: &str,
         ways: (Proxy, Proxy),
+        other_settings: &[(String, String)],
     ) -> Result<Replica> {
         let (postgres, nats) = ways;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::any()?));
@@ -107,11 +108,15 @@ impl Replica {
             ("MANAGEMENT__ADDRESS", "127.0.0.1:0".to_owned()),
         ];
         let shared = SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let other = other_settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.clone()));
         Ok(Replica {
             binary: binary.to_path_buf(),
             environment: own
                 .into_iter()
                 .chain(shared)
+                .chain(other)
                 .map(|(name, value)| (format!("ORDERS__{name}"), value))
                 .collect(),
             folder: folder.to_path_buf(),

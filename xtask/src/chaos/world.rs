@@ -56,6 +56,7 @@ impl World {
         binaries: Binaries,
         service: &Path,
         replicas: usize,
+        other_settings: &[(String, String)],
         logs: &Path,
     ) -> Result<Arc<World>> {
         let mut watchdog = Watchdog::start()?;
@@ -96,7 +97,14 @@ impl World {
                 Proxy::open(nats_runs.address()).await?,
             );
             let log = logs.join(format!("replica-{index}.log"));
-            prepared.push(Replica::new(service, &folder, log, &postgres_url, ways)?);
+            prepared.push(Replica::new(
+                service,
+                &folder,
+                log,
+                &postgres_url,
+                ways,
+                other_settings,
+            )?);
         }
         let world = Arc::new(World {
             replicas: prepared,
