@@ -221,7 +221,7 @@ fn what_points_outwards_is_found() {
     );
     assert_eq!(
         violation(&name("order-nats", "tokio-postgres")),
-        ["order-nats must not use tokio-postgres: that is for order-postgres"]
+        ["order-nats must not use tokio-postgres: that is for order-postgres, xtask"]
     );
     assert_eq!(
         violation(&|workspace| {
