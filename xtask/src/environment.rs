@@ -77,6 +77,10 @@ fn raw(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tasks find servers, folders and programs through the environment, here only"
+)]
 fn names() -> impl Iterator<Item = OsString> {
     std::env::vars_os().map(|(name, _)| name)
 }
