@@ -38,7 +38,10 @@ impl Reduced {
     pub fn from_versions(mut versions: Vec<RevisedOrder>) -> Self {
         // The newest version of a uid comes first, so that those after it are compared with what is kept.
         versions.sort_by(|a, b| {
-            a.order.order_uid.cmp(&b.order.order_uid).then_with(|| b.revision.cmp(&a.revision))
+            a.order
+                .order_uid
+                .cmp(&b.order.order_uid)
+                .then_with(|| b.revision.cmp(&a.revision))
         });
         let mut reduced = Reduced::default();
         for version in versions {
@@ -60,7 +63,11 @@ impl Reduced {
 impl Batch {
     /// A batch of the newest of these versions; what else there was is left out. Use [`Reduced`] to learn what.
     pub fn new(versions: Vec<RevisedOrder>, dead_letters: Vec<DeadLetter>) -> Self {
-        Batch { orders: Reduced::from_versions(versions).newest, dead_letters, replayed: Vec::new() }
+        Batch {
+            orders: Reduced::from_versions(versions).newest,
+            dead_letters,
+            replayed: Vec::new(),
+        }
     }
 
     /// Also marks these dead letters as replayed, in the same transaction.
@@ -102,6 +109,12 @@ impl Batch {
             return Err(self);
         }
         let second = self.orders.split_off(self.orders.len() / 2);
-        Ok((self, Batch { orders: second, ..Batch::default() }))
+        Ok((
+            self,
+            Batch {
+                orders: second,
+                ..Batch::default()
+            },
+        ))
     }
 }

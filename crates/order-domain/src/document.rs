@@ -23,7 +23,11 @@ impl OrderDocument {
     /// The parts were checked when they were stored and are not checked again, so that a row someone mended by hand can
     /// still be read.
     pub fn from_stored(parts: &OrderParts, revision: Revision) -> Self {
-        OrderDocument { uid: parts.order_uid.clone(), revision, json: Bytes::from(render(parts)) }
+        OrderDocument {
+            uid: parts.order_uid.clone(),
+            revision,
+            json: Bytes::from(render(parts)),
+        }
     }
 
     /// What the document weighs in memory, in bytes: its JSON, its uid and the structs that hold them.

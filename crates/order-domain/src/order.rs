@@ -34,7 +34,11 @@ impl Order {
 
     /// The order as the cache and HTTP take it.
     pub fn document(&self, revision: Revision) -> OrderDocument {
-        OrderDocument { uid: self.parts.order_uid.clone(), revision, json: self.json.clone() }
+        OrderDocument {
+            uid: self.parts.order_uid.clone(),
+            revision,
+            json: self.json.clone(),
+        }
     }
 
     /// Gives the parts back, to build another version of the order from.
@@ -53,7 +57,10 @@ impl Deref for Order {
 
 /// The fields of an order, in the order of the canonical JSON. Unchecked: [`Order::new`] checks them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are those of the wire format, by the same names")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the wire format, by the same names"
+)]
 pub struct OrderParts {
     pub order_uid: OrderUid,
     pub track_number: String,
@@ -73,7 +80,10 @@ pub struct OrderParts {
 
 /// Where an order goes, and to whom.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[expect(missing_docs, reason = "the fields are those of the wire format, by the same names")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the wire format, by the same names"
+)]
 pub struct Delivery {
     pub name: String,
     pub phone: String,
@@ -86,7 +96,10 @@ pub struct Delivery {
 
 /// How an order is paid.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[expect(missing_docs, reason = "the fields are those of the wire format, by the same names")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the wire format, by the same names"
+)]
 pub struct Payment {
     pub transaction: String,
     pub request_id: String,
@@ -103,7 +116,10 @@ pub struct Payment {
 
 /// One article of an order. Its place in [`OrderParts::items`] is its key; `chrt_id` may repeat.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[expect(missing_docs, reason = "the fields are those of the wire format, by the same names")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the wire format, by the same names"
+)]
 pub struct Item {
     pub chrt_id: i64,
     pub track_number: String,

@@ -55,7 +55,10 @@ mod tests {
     use super::*;
 
     const fn revision(published_at: i64, sequence: u64) -> Revision {
-        Revision { published_at, sequence }
+        Revision {
+            published_at,
+            sequence,
+        }
     }
 
     #[test]
@@ -75,7 +78,11 @@ mod tests {
 
     #[test]
     fn its_text_reads_back() {
-        for it in [revision(1_637_907_727_000_000, 42), revision(-5, 0), revision(0, u64::MAX)] {
+        for it in [
+            revision(1_637_907_727_000_000, 42),
+            revision(-5, 0),
+            revision(0, u64::MAX),
+        ] {
             assert_eq!(it.to_string().parse(), Ok(it));
         }
         for bad in ["", "1", "1-", "-1", "a-b", "1-2-x"] {

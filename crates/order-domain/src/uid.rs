@@ -69,7 +69,10 @@ mod tests {
     #[test]
     fn takes_what_stands_in_a_path_as_it_is() {
         for good in ["a", "b563feb7b2b84b6test", "A.b_c-9", "...", "-", &"x".repeat(64)] {
-            assert_eq!(OrderUid::new(good).map(|uid| uid.to_string()), Ok(good.to_owned()));
+            assert_eq!(
+                OrderUid::new(good).map(|uid| uid.to_string()),
+                Ok(good.to_owned())
+            );
         }
         for bad in ["", ".", "..", "a/b", "a b", "ä", "a\0", "a%20", &"x".repeat(65)] {
             assert_eq!(OrderUid::new(bad), Err(OrderUidError), "{bad:?}");

@@ -71,7 +71,10 @@ pub struct TakeLimits {
 /// A thousand messages and 8 MiB.
 impl Default for TakeLimits {
     fn default() -> Self {
-        TakeLimits { messages: 1_000, bytes: 8 << 20 }
+        TakeLimits {
+            messages: 1_000,
+            bytes: 8 << 20,
+        }
     }
 }
 

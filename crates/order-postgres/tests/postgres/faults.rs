@@ -187,6 +187,32 @@ async fn who_holds_the_log_for_long_delays_the_others_and_does_not_stop_them() {
     orders.store(&batch([version("a", 0)])).await.expect("stored");
 }
 
+#[tokio::test]
+async fn who_comes_after_a_time_out_does_not_wait_for_what_timed_out() {
+    let mut database = Database::new().await;
+    database.settings.read_connections = 1.try_into().expect("not zero");
+    database.settings.read_deadline = Duration::from_millis(500);
+    database.settings.lock_timeout = Duration::from_secs(60);
+    let store = database.store();
+    wait_until(async || store.orders().find(&uid()).await.is_ok()).await;
+    let holder = database.session().await;
+    holder
+        .batch_execute("BEGIN; LOCK TABLE orders")
+        .await
+        .expect("locked");
+    let late = store.orders().find(&uid()).await;
+    assert!(matches!(late, Err(RepositoryError::Unavailable(_))), "{late:?}");
+    // On the same pool, which has room for one connection, of which the server still waits for the table.
+    let letter = store
+        .dead_letters()
+        .find(Revision {
+            published_at: 0,
+            sequence: 0,
+        })
+        .await;
+    assert!(matches!(letter, Ok(None)), "{letter:?}");
+}
+
 /// Freezes a replica that has stored a version of order `a` and written its entry, but not committed.
 async fn freeze_before_commit(database: &Database, proxy: &Proxy) -> JoinHandle<()> {
     let settings = database.settings_through(proxy.port);
