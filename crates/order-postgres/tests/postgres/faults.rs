@@ -210,6 +210,7 @@ async fn who_comes_after_a_time_out_does_not_wait_for_what_timed_out() {
             sequence: 0,
         })
         .await;
+    holder.batch_execute("COMMIT").await.expect("released");
     assert!(matches!(letter, Ok(None)), "{letter:?}");
 }
 
