@@ -119,7 +119,7 @@ fn a_killed_nats_server_comes_back_on_its_port() {
     place.running.push(first.clone());
     assert_eq!(
         told,
-        [first.process.clone()],
+        std::slice::from_ref(&first.process),
         "whoever starts it knows of it in time"
     );
 
