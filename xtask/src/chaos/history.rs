@@ -109,7 +109,7 @@ pub(super) struct Stored {
 }
 
 /// Tells contents apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Digest(u64);
 
 impl Digest {
