@@ -27,8 +27,8 @@ pub struct Batch {
 pub struct Reduced {
     /// The newest version of each order, sorted by uid.
     pub newest: Vec<RevisedOrder>,
-    /// How many older versions were left out.
-    pub superseded: usize,
+    /// Older versions. One of them is the newest after all if the one that is kept cannot be stored.
+    pub superseded: Vec<RevisedOrder>,
     /// Versions older by time yet ahead by sequence of the newest: the broker's clock stepped back.
     pub behind_the_clock: Vec<RevisedOrder>,
 }
@@ -50,7 +50,7 @@ impl Reduced {
                     if version.revision.is_behind_the_clock_of(&kept.revision) {
                         reduced.behind_the_clock.push(version);
                     } else {
-                        reduced.superseded += 1;
+                        reduced.superseded.push(version);
                     }
                 }
                 _ => reduced.newest.push(version),

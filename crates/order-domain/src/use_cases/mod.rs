@@ -1,6 +1,7 @@
 //! What the service does, on ports only.
 
 mod backoff;
+mod batch_store;
 mod coherence;
 mod dead_letter_desk;
 mod health;

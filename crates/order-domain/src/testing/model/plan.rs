@@ -155,7 +155,7 @@ impl Plan {
             awaited: dice.pick(&[0, 500, 1_000]),
             peeks: dice.pick(&[0, 300]),
             bad_messages: seldom(),
-            refused_orders: 0,
+            refused_orders: dice.pick(&[0, 0, 0, 100]),
             log_page: dice.within(1..6),
             batch: dice.within(1..7),
             warm_up: dice.pick(&[0, 100, 100]),

@@ -211,6 +211,40 @@ async fn an_order_that_the_database_rejects_is_found_among_its_neighbours() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_version_whose_successor_is_rejected_is_stored_after_all() {
+    let running = Running::start();
+    running.repository.hold(true);
+    running.publish_orders(["first".to_owned()]).await;
+    sleep(Duration::from_secs(1)).await;
+    // Three versions in one batch; the database rejects what has the amount of the last one.
+    for version in 1..=3 {
+        running
+            .publish(sample_order_version("a", version).json().clone())
+            .await;
+    }
+    sleep(Duration::from_secs(1)).await;
+    let refused = sample_order_version("a", 3).payment.amount;
+    running
+        .repository
+        .inner
+        .reject_orders(move |order| order.payment.amount == refused);
+    running.repository.hold(false);
+    running.acknowledged(4).await;
+
+    let stored = running
+        .repository
+        .inner
+        .find(&OrderUid::new("a").expect("good"))
+        .await
+        .expect("in memory");
+    assert_eq!(
+        stored.map(|it| it.json),
+        Some(sample_order_version("a", 2).json().clone())
+    );
+    assert_eq!(running.dead_letters().await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_database_out_of_reach_makes_no_dead_letters() {
     no_dead_letters_while(unavailable).await;
 }

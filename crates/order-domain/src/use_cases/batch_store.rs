@@ -1,0 +1,273 @@
+//! One batch on its way into the repository, however often and in however many parts it must be tried.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::ingestor::IngestSettings;
+use crate::{
+    AckToken, Backoff, Batch, Coherence, DeadLetter, Health, IncomingMessage, OrderRepository, Parsed,
+    RawMessage, Reduced, RepositoryError, RevisedOrder, Revision, StoreOutcome, TakeLimits, parse,
+};
+
+/// Messages that were taken and parsed.
+#[derive(Default)]
+pub(super) struct Taken {
+    orders: Vec<RevisedOrder>,
+    /// The messages of `orders`, for those that the database rejects.
+    messages: HashMap<Revision, RawMessage>,
+    dead_letters: Vec<DeadLetter>,
+    pub(super) tokens: Vec<AckToken>,
+    count: usize,
+    bytes: usize,
+}
+
+impl Taken {
+    pub(super) fn add(&mut self, incoming: IncomingMessage) {
+        let IncomingMessage {
+            message,
+            revision,
+            redelivered,
+            token,
+        } = incoming;
+        self.count += 1;
+        self.bytes += message.payload.len();
+        self.tokens.push(token);
+        metrics::counter!("orders_received_total").increment(1);
+        metrics::counter!("orders_redelivered_total").increment(u64::from(redelivered));
+        match parse(&message.payload) {
+            Ok(Parsed {
+                order,
+                unknown_fields,
+            }) => {
+                metrics::counter!("orders_unknown_fields_total").increment(u64::from(unknown_fields));
+                self.messages.insert(revision, message);
+                self.orders.push(RevisedOrder { revision, order });
+            }
+            Err(faults) => self.dead_letters.push(DeadLetter {
+                revision,
+                message,
+                reason: faults.to_string(),
+                order_uid: faults.order_uid,
+            }),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// What may still be taken into one batch; no messages if it is full.
+    pub(super) fn room(&self, limits: TakeLimits) -> TakeLimits {
+        let bytes = limits.bytes.saturating_sub(self.bytes);
+        let messages = if bytes == 0 {
+            0
+        } else {
+            limits.messages.saturating_sub(self.count)
+        };
+        TakeLimits { messages, bytes }
+    }
+}
+
+/// Stores what was taken, whatever it takes.
+pub(super) struct BatchStore {
+    repository: Arc<dyn OrderRepository>,
+    coherence: Arc<Coherence>,
+    health: Arc<Health>,
+    retry_at_most: Duration,
+    rejections_in_a_row: usize,
+    /// How many orders were rejected since the last one that was stored.
+    rejected: AtomicUsize,
+}
+
+/// What is kept of a batch, beside the orders being stored, until all of it is.
+struct Aside {
+    /// The messages of its orders.
+    messages: HashMap<Revision, RawMessage>,
+    /// Versions that a newer one in the same batch replaces, if that can be stored.
+    superseded: Vec<RevisedOrder>,
+}
+
+impl BatchStore {
+    pub(super) fn new(
+        repository: Arc<dyn OrderRepository>,
+        coherence: Arc<Coherence>,
+        health: Arc<Health>,
+        settings: &IngestSettings,
+    ) -> Self {
+        BatchStore {
+            repository,
+            coherence,
+            health,
+            retry_at_most: settings.retry_at_most,
+            rejections_in_a_row: settings.rejections_in_a_row,
+            rejected: AtomicUsize::new(0),
+        }
+    }
+
+    /// Returns when everything is in the tables or among the dead letters.
+    pub(super) async fn store(&self, taken: Taken) {
+        let Taken {
+            orders,
+            messages,
+            dead_letters,
+            ..
+        } = taken;
+        let mut aside = Aside {
+            messages,
+            superseded: Vec::new(),
+        };
+        // A batch that is rejected is divided until the order at fault stands alone; its neighbours store.
+        let mut left = vec![self.newest_of(orders, dead_letters, &mut aside)];
+        while let Some(batch) = left.pop() {
+            if batch.is_empty() {
+                continue;
+            }
+            match self.store_or_reject(&batch).await {
+                Ok(outcomes) => {
+                    let overtaken = self.settle(&batch, &outcomes, &mut aside.messages);
+                    left.push(Batch::new(Vec::new(), overtaken));
+                }
+                Err(rejection) => match batch.bisect() {
+                    Ok((first, second)) => left.extend([second, first]),
+                    Err(single) => {
+                        // What the rejected version was to replace is the newest that can be stored now.
+                        let is_older = |older: &mut RevisedOrder| {
+                            single
+                                .orders()
+                                .iter()
+                                .any(|it| it.order.order_uid == older.order.order_uid)
+                        };
+                        let older = aside.superseded.extract_if(.., is_older).collect();
+                        left.push(self.newest_of(older, Vec::new(), &mut aside));
+                        left.push(self.bury(single, &rejection, &mut aside.messages));
+                    }
+                },
+            }
+        }
+    }
+
+    /// A batch of the newest of these versions, offered to the cache; the others are laid aside.
+    fn newest_of(
+        &self,
+        versions: Vec<RevisedOrder>,
+        mut letters: Vec<DeadLetter>,
+        aside: &mut Aside,
+    ) -> Batch {
+        let Reduced {
+            newest,
+            superseded,
+            behind_the_clock,
+        } = Reduced::from_versions(versions);
+        metrics::counter!("orders_superseded_total").increment(superseded.len() as u64);
+        aside.superseded.extend(superseded);
+        letters.extend(behind_the_clock.into_iter().filter_map(|order| {
+            let message = aside.messages.remove(&order.revision)?;
+            Some(behind_the_clock_letter(&order, message))
+        }));
+        self.coherence.offer(
+            newest
+                .iter()
+                .map(|revised| revised.order.document(revised.revision)),
+        );
+        Batch::new(newest, letters)
+    }
+
+    /// Tells what became of a stored batch; answers dead letters for those that only seem to be older.
+    fn settle(
+        &self,
+        batch: &Batch,
+        outcomes: &[StoreOutcome],
+        messages: &mut HashMap<Revision, RawMessage>,
+    ) -> Vec<DeadLetter> {
+        let mut overtaken = Vec::new();
+        let mut stored = 0;
+        for (revised, outcome) in batch.orders().iter().zip(outcomes) {
+            match outcome {
+                StoreOutcome::Stored => stored += 1,
+                StoreOutcome::Superseded { by } => {
+                    self.coherence.retract(&revised.order.order_uid);
+                    if revised.revision.is_behind_the_clock_of(by) {
+                        overtaken.extend(
+                            messages
+                                .remove(&revised.revision)
+                                .map(|message| behind_the_clock_letter(revised, message)),
+                        );
+                    } else {
+                        metrics::counter!("orders_superseded_total").increment(1);
+                    }
+                }
+            }
+        }
+        for letter in batch.dead_letters() {
+            tracing::warn!(revision = %letter.revision, reason = letter.reason, "a message became a dead letter");
+        }
+        if stored > 0 {
+            self.rejected.store(0, SeqCst);
+        }
+        metrics::counter!("orders_stored_total").increment(stored);
+        metrics::counter!("orders_dead_total").increment(batch.dead_letters().len() as u64);
+        tracing::debug!(orders = batch.orders().len(), stored, "stored a batch");
+        overtaken
+    }
+
+    /// Turns a batch whose only order was rejected into one of dead letters.
+    fn bury(&self, single: Batch, rejection: &str, messages: &mut HashMap<Revision, RawMessage>) -> Batch {
+        self.rejected.fetch_add(1, SeqCst);
+        let mut letters = single.dead_letters().to_vec();
+        for RevisedOrder { revision, order } in single.orders() {
+            self.coherence.retract(&order.order_uid);
+            letters.extend(messages.remove(revision).map(|message| DeadLetter {
+                revision: *revision,
+                message,
+                reason: rejection.to_owned(),
+                order_uid: Some(order.order_uid.clone()),
+            }));
+        }
+        Batch::new(Vec::new(), letters)
+    }
+
+    /// Stores a batch, however often it must be tried.
+    ///
+    /// # Errors
+    ///
+    /// The database rejects the data, in its words, and the fault is an order's.
+    async fn store_or_reject(&self, batch: &Batch) -> Result<Vec<StoreOutcome>, String> {
+        let mut backoff = Backoff::new(Duration::from_millis(50), self.retry_at_most);
+        loop {
+            let began = Instant::now();
+            match self.repository.store(batch).await {
+                Ok(report) => {
+                    metrics::histogram!("orders_commit_seconds").record(began.elapsed().as_secs_f64());
+                    self.health.ingestion_resumed();
+                    return Ok(report.outcomes);
+                }
+                Err(RepositoryError::Rejected(rejection)) if self.is_an_orders_fault(batch) => {
+                    return Err(format!("rejected by the database: {rejection}"));
+                }
+                // Unavailable, or a fault of ours: nothing is the order's fault, and nothing is given up.
+                Err(error) => self.health.ingestion_paused(&error),
+            }
+            sleep(backoff.step()).await;
+        }
+    }
+
+    fn is_an_orders_fault(&self, batch: &Batch) -> bool {
+        !batch.orders().is_empty() && self.rejected.load(SeqCst) < self.rejections_in_a_row
+    }
+}
+
+/// A version that is older by time yet ahead by sequence may be the newer one in truth. It is kept where someone can look at it.
+fn behind_the_clock_letter(revised: &RevisedOrder, message: RawMessage) -> DeadLetter {
+    tracing::error!(revision = %revised.revision, "the broker's clock stepped back; a version became a dead letter");
+    DeadLetter {
+        revision: revised.revision,
+        message,
+        reason: "older by the broker's clock than the version stored, yet ahead by sequence: the clock stepped back"
+            .to_owned(),
+        order_uid: Some(revised.order.order_uid.clone()),
+    }
+}
