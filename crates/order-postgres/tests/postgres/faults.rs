@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use order_domain::{
-    CommitLog, CommitLogError, DeadLetterError, DeadLetters, LogPage, OrderRepository, OrderUid,
+    Batch, CommitLog, CommitLogError, DeadLetterError, DeadLetters, LogPage, OrderRepository, OrderUid,
     RepositoryError, Revision, StoreOutcome,
 };
 use order_postgres::{PostgresSettings, PostgresStore};
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::database::Database;
 use crate::proxy::{Proxy, Wire};
-use crate::storing::{batch, version, wait_until};
+use crate::storing::{batch, letter, version, wait_until};
 
 /// A database behind a wire, with time-outs short enough for a test.
 async fn behind_a_wire() -> (Database, Proxy, PostgresStore) {
@@ -182,7 +182,8 @@ async fn who_holds_the_log_for_long_delays_the_others_and_does_not_stop_them() {
         "what was refused was not stored"
     );
     // Dead letters change no order, and need no place in the log.
-    orders.store(&batch([])).await.expect("stored");
+    let letters = Batch::new(Vec::new(), vec![letter(1)]);
+    orders.store(&letters).await.expect("stored");
     holder.batch_execute("COMMIT").await.expect("released");
     orders.store(&batch([version("a", 0)])).await.expect("stored");
 }

@@ -35,7 +35,7 @@ fn revision(sequence: u64) -> Revision {
     }
 }
 
-fn letter(sequence: u64) -> DeadLetter {
+pub(crate) fn letter(sequence: u64) -> DeadLetter {
     let message = RawMessage {
         subject: "orders".to_owned(),
         headers: Vec::new(),
