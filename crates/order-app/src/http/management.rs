@@ -40,7 +40,7 @@ async fn livez() -> HttpResponse {
 }
 
 /// 200 if requests should come, `"degraded"` with what is wrong if the database or the broker is lost; 503 before the first
-/// contact with the database and during shutdown.
+/// contact with both, and during shutdown.
 async fn readyz(state: web::Data<ManagementState>) -> HttpResponse {
     let report = state.health.report();
     let (status, text) = match report.standing {

@@ -16,6 +16,7 @@ pub struct Health {
 #[derive(Debug, Clone, Default)]
 struct Known {
     contacted: bool,
+    broker_contacted: bool,
     database: Option<Trouble>,
     ingestion: Option<Trouble>,
     shutting_down: bool,
@@ -45,7 +46,7 @@ pub enum Standing {
     Ready,
     /// It serves what it can. Taking it out of the balancer would make it worse.
     Degraded,
-    /// It has not reached the database yet.
+    /// It has not reached the database or the broker yet.
     Starting,
     /// It is about to end.
     ShuttingDown,
@@ -136,14 +137,19 @@ impl Health {
 
     /// What there is to tell now.
     pub fn report(&self) -> HealthReport {
-        let known = self.known().clone();
+        let broker_in_reach = self.bus.state() == BusState::Connected;
+        let known = {
+            let mut known = self.known();
+            known.broker_contacted |= broker_in_reach;
+            known.clone()
+        };
         let mut troubles = Vec::new();
         match &known.database {
             Some(trouble) => troubles.push(format!("database: {}", trouble.reason)),
             None if !known.contacted => troubles.push("database: not reached yet".to_owned()),
             None => {}
         }
-        if self.bus.state() == BusState::Disconnected {
+        if !broker_in_reach {
             troubles.push("broker: out of reach".to_owned());
         }
         if let Some(trouble) = &known.ingestion {
@@ -151,7 +157,7 @@ impl Health {
         }
         let standing = if known.shutting_down {
             Standing::ShuttingDown
-        } else if !known.contacted {
+        } else if !known.contacted || !known.broker_contacted {
             Standing::Starting
         } else if troubles.is_empty() {
             Standing::Ready
