@@ -18,7 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Settings;
-use crate::http::{ManagementState, configure_management, configure_orders, not_found, with_request_id};
+use crate::http::{
+    BodyLimits, ManagementState, configure_management, configure_orders, configure_problem_pages, not_found,
+    with_request_id,
+};
 
 /// The whole service, built but not yet running.
 pub struct Application {
@@ -62,6 +65,7 @@ impl Application {
             settings.read.clone(),
             Handle::current(),
         ));
+        let body_limits = web::Data::new(BodyLimits::new(&settings.http));
         let state = web::Data::new(ManagementState {
             health: Arc::clone(&health),
             coherence: Arc::clone(&coherence),
@@ -77,8 +81,10 @@ impl Application {
         let public = HttpServer::new(move || {
             App::new()
                 .app_data(service.clone())
+                .app_data(body_limits.clone())
                 .wrap_fn(with_request_id)
                 .configure(configure_orders)
+                .configure(configure_problem_pages)
                 .default_service(web::to(not_found))
         })
         .workers(workers)

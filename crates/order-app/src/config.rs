@@ -63,6 +63,13 @@ pub struct HttpSettings {
     pub address: SocketAddr,
     /// How many threads answer; 0 for one a core.
     pub workers: usize,
+    /// The most bytes of a request's body.
+    pub max_body_bytes: usize,
+    /// The most bytes of all bodies in hand; past it a request with a body is turned away with 503.
+    pub max_bodies_bytes: usize,
+    /// How long a body may take to arrive.
+    #[serde(with = "duration")]
+    pub body_timeout: Duration,
 }
 
 impl Default for HttpSettings {
@@ -70,6 +77,9 @@ impl Default for HttpSettings {
         HttpSettings {
             address: (Ipv4Addr::LOCALHOST, 8080).into(),
             workers: 0,
+            max_body_bytes: 1024 * 1024,
+            max_bodies_bytes: 64 * 1024 * 1024,
+            body_timeout: Duration::from_secs(10),
         }
     }
 }

@@ -1,11 +1,17 @@
 //! The two listeners: orders for everyone, health and metrics for operators.
 
+#[expect(dead_code, reason = "the routes that take a body come next")]
+mod body;
 mod management;
 mod orders;
+#[expect(dead_code, reason = "the routes that have these problems come next")]
 mod problem;
+mod problem_pages;
 mod request_id;
 
+pub(crate) use body::BodyLimits;
 pub(crate) use management::{ManagementState, configure_management};
 pub(crate) use orders::configure_orders;
 pub(crate) use problem::not_found;
+pub(crate) use problem_pages::configure_problem_pages;
 pub(crate) use request_id::with_request_id;

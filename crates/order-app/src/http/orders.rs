@@ -5,7 +5,7 @@ use actix_web::http::header::{self, ContentType, EntityTag, Header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use order_domain::{OrderService, OrderUid};
 
-use super::problem::{Problem, only};
+use super::problem::{Problem, ProblemKind, only};
 
 /// Registers the routes. The service is expected as `web::Data<OrderService>`.
 pub(crate) fn configure_orders(app: &mut web::ServiceConfig) {
@@ -27,7 +27,7 @@ async fn order(request: HttpRequest, service: web::Data<OrderService>) -> Result
     let found = service
         .find(&uid, requires_proof(&request))
         .await?
-        .ok_or_else(Problem::unknown_order)?;
+        .ok_or_else(|| Problem::new(ProblemKind::UnknownOrder))?;
 
     let tag = EntityTag::new_weak(found.document.revision.to_string());
     let is_known = is_known(&request, &tag);
