@@ -11,6 +11,7 @@ mod check;
 mod database;
 mod dead_letters;
 mod migrate;
+mod model;
 mod replay;
 mod seed;
 mod services;
@@ -43,6 +44,7 @@ enum Task {
     Test(test::Test),
     Check(check::Check),
     Chaos(chaos::Chaos),
+    Model(model::Model),
     /// Stops what another task started, once that has ended. Tasks start it themselves.
     #[command(name = xtask::watchdog::SUBCOMMAND, hide = true)]
     Watchdog,
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Task::Test(task) => task.run(),
         Task::Check(task) => task.run(),
         Task::Chaos(task) => task.run(),
+        Task::Model(task) => task.run(),
         Task::Watchdog => xtask::watchdog::keep_watch().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

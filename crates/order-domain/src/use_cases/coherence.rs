@@ -149,6 +149,12 @@ impl Coherence {
         lock(&self.offers).remove(uid);
     }
 
+    /// How many offers wait to be seen in the log.
+    #[cfg(feature = "testing")]
+    pub(crate) fn offers(&self) -> usize {
+        lock(&self.offers).documents.len()
+    }
+
     /// Applies the changes of one log entry. To be called by one task, in the log's order.
     pub(crate) fn apply(&self, changes: &[LogChange]) {
         for change in changes {

@@ -30,7 +30,11 @@ struct Shared {
     changed: Notify,
 }
 
-#[derive(Debug)]
+/// What a [`MemoryBus`] held when it was backed up.
+#[derive(Debug, Clone)]
+pub struct MemoryBusBackup(State);
+
+#[derive(Debug, Clone)]
 struct State {
     reachable: bool,
     ack_wait: Duration,
@@ -49,7 +53,7 @@ struct State {
     acknowledged: Vec<Revision>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Stored {
     message: RawMessage,
     revision: Revision,
@@ -132,6 +136,26 @@ impl MemoryBus {
             state.last_sequence = 0;
             state.generation += 1;
         });
+    }
+
+    /// What is held now.
+    pub fn backup(&self) -> MemoryBusBackup {
+        MemoryBusBackup(self.lock().clone())
+    }
+
+    /// Sets everything back, as a broker is whose store was restored: every message is delivered anew, and later sequences are handed out
+    /// again. Its clock goes on.
+    pub fn restore(&self, backup: MemoryBusBackup) {
+        self.change(|state| {
+            let MemoryBusBackup(before) = backup;
+            *state = State {
+                clock: state.clock,
+                generation: state.generation + 1,
+                reachable: state.reachable,
+                ..before
+            };
+        });
+        self.forget_acknowledgements();
     }
 
     /// Which messages were acknowledged, in the order in which they were; one acknowledged twice stands twice.

@@ -4,6 +4,6 @@ mod bus;
 mod cache;
 mod store;
 
-pub use bus::MemoryBus;
+pub use bus::{MemoryBus, MemoryBusBackup};
 pub use cache::MemoryCache;
 pub use store::{MemoryBackup, MemoryStore};

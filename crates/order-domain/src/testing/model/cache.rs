@@ -1,7 +1,9 @@
 //! The cache of one replica, which forgets when it wants, and in which another thread looks between two steps of a change.
 
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
+use super::descheduled::{self, Point};
 use super::ledger::Answer;
 use super::plan::UIDS;
 use super::samples::uid;
@@ -28,19 +30,7 @@ impl HostileCache {
         };
         let uid = uid(world.dice.within(0..UIDS));
         let now = world.now();
-        let found = match coherence.look_up(&uid) {
-            Lookup::Proven(document) => Some(document),
-            Lookup::Absent => None,
-            Lookup::Unproven { .. } | Lookup::Unknown => return,
-        };
-        world.ledger().answered(&Answer {
-            replica: self.replica,
-            uid: &uid,
-            began: now,
-            ended: now,
-            found: found.as_ref(),
-            age: None,
-        });
+        judge(world, self.replica, &uid, now, &coherence.look_up(&uid));
     }
 
     /// Any cache may forget anything at any time.
@@ -49,9 +39,29 @@ impl HostileCache {
     }
 }
 
+/// Has a look at the cache of this replica judged, where it said something that is to be believed.
+pub(super) fn judge(world: &World, replica: usize, uid: &OrderUid, began: Duration, looked: &Lookup) {
+    let found = match looked {
+        Lookup::Proven(document) => Some(document),
+        Lookup::Absent => None,
+        Lookup::Unproven { .. } | Lookup::Unknown => return,
+    };
+    world.ledger().answered(&Answer {
+        replica,
+        uid,
+        began,
+        ended: world.now(),
+        found,
+        age: None,
+    });
+}
+
 impl OrderCache for HostileCache {
     fn get(&self, uid: &str) -> Option<OrderDocument> {
-        let found = self.inner.get(uid)?;
+        descheduled::rest(Point::BeforeCache);
+        let found = self.inner.get(uid);
+        descheduled::rest(Point::AfterCache);
+        let found = found?;
         if self.forgets() {
             let newest = Revision {
                 published_at: i64::MAX,

@@ -10,8 +10,9 @@ use futures::{StreamExt, stream};
 
 use super::world::{Broken, Life, World};
 use crate::{
-    Batch, CommitLog, CommitLogError, LogCursor, LogPage, OrderDocument, OrderRepository, OrderStream,
-    OrderUid, RepositoryError, StoreReport,
+    Batch, CommitLog, CommitLogError, DeadLetterError, DeadLetterQuery, DeadLetters, LogCursor, LogPage,
+    OrderDocument, OrderRepository, OrderStream, OrderUid, RepositoryError, Revision, StoreReport,
+    StoredDeadLetter,
 };
 
 /// One replica's connections to the database.
@@ -23,6 +24,15 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// One more, beside that which a replica has.
+    pub(super) fn new(world: &Arc<World>, replica: usize) -> Self {
+        Connection {
+            world: Arc::clone(world),
+            replica,
+            life: Life::default(),
+        }
+    }
+
     /// One way. A dead replica's calls neither arrive nor return.
     async fn travel(&self, slow: u32) -> Result<(), Broken> {
         self.life.go_on().await;
@@ -35,6 +45,12 @@ impl Connection {
 impl From<Broken> for RepositoryError {
     fn from(broken: Broken) -> Self {
         RepositoryError::Unavailable(broken.into())
+    }
+}
+
+impl From<Broken> for DeadLetterError {
+    fn from(broken: Broken) -> Self {
+        DeadLetterError::Unavailable(broken.into())
     }
 }
 
@@ -125,5 +141,28 @@ impl CommitLog for Connection {
 
     async fn prune(&self, age: Duration) -> Result<u64, CommitLogError> {
         self.world.store.prune(age).await
+    }
+}
+
+#[async_trait]
+impl DeadLetters for Connection {
+    async fn list(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>, DeadLetterError> {
+        let slow = self.world.plan.slow_reads;
+        self.travel(slow).await?;
+        let found = DeadLetters::list(&self.world.store, query).await?;
+        self.travel(slow).await?;
+        Ok(found)
+    }
+
+    async fn find(&self, revision: Revision) -> Result<Option<StoredDeadLetter>, DeadLetterError> {
+        let slow = self.world.plan.slow_reads;
+        self.travel(slow).await?;
+        let found = DeadLetters::find(&self.world.store, revision).await?;
+        self.travel(slow).await?;
+        Ok(found)
+    }
+
+    async fn discard(&self, revision: Revision) -> Result<bool, DeadLetterError> {
+        DeadLetters::discard(&self.world.store, revision).await
     }
 }

@@ -7,6 +7,7 @@ use futures::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::database::Connection;
 use super::plan::{Fault, UIDS};
 use super::replica::{Replica, Tasks};
 use super::samples::{self, Kind, sample};
@@ -52,10 +53,18 @@ impl History {
         history.round(&history.world.plan.faults).await;
         if history.world.plan.recreate_stream && history.settle().await {
             history.world.note(|| "the stream is recreated".to_owned());
-            history.world.ledger().counts.recreated += 1;
-            history.world.bus.recreate();
+            let before = history.world.bus.backup();
+            history.world.recreate_stream();
             history.world.set_calm(false);
             history.round(&[]).await;
+            if history.world.plan.restore_stream && history.settle().await {
+                history
+                    .world
+                    .note(|| "the stream is what it was before it was recreated".to_owned());
+                history.world.restore_stream(before);
+                history.world.set_calm(false);
+                history.round(&[]).await;
+            }
         }
         history.conclude().await;
         let mut readers = std::mem::take(&mut *lock(&history.readers));
@@ -136,7 +145,11 @@ impl History {
             let replica = self.replica(dice.within(0..self.replicas.len()));
             // One more than there are: an order that nobody publishes.
             let uid = samples::uid(dice.within(0..self.world.plan.uids + 1));
-            replica.read(&uid, dice.chance(100)).await;
+            if self.world.chance(self.world.plan.descheduled) {
+                replica.look_descheduled(&uid).await;
+            } else {
+                replica.read(&uid, dice.chance(100)).await;
+            }
         }
     }
 
@@ -147,8 +160,8 @@ impl History {
         let replica = self.replica(dice.within(0..self.replicas.len()));
         replica.read(&uid, false).await;
         sleep(Duration::from_millis(1_500)).await;
-        for _ in 0..6 {
-            sleep(dice.millis(0..400)).await;
+        for _ in 0..8 {
+            sleep(dice.millis(0..300)).await;
             replica.read(&uid, false).await;
         }
     }
@@ -197,6 +210,11 @@ impl History {
                 }
             }
             Fault::ClockStepsBack => world.set_clock_back(dice.millis(1..3_000)),
+            Fault::LettersReplayed => {
+                world.store.reject_orders(|_| false);
+                let number = dice.within(0..self.replicas.len());
+                self.world.replay_letters(Connection::new(world, number)).await;
+            }
             Fault::DatabaseRestored => {
                 // A backup of the beginning, or of a moment before.
                 if dice.chance(500) {
@@ -255,6 +273,7 @@ impl History {
             for uid in (0..UIDS).map(samples::uid) {
                 self.read_newest(&replica, &uid).await;
             }
+            replica.judge_offers();
             let tasks = std::mem::take(&mut lock(&self.replicas[number]).1);
             replica.end(tasks).await;
         }

@@ -18,6 +18,8 @@ pub(super) struct Ledger {
     stored: HashSet<(OrderUid, Revision)>,
     letters: BTreeSet<Revision>,
     pub(super) counts: Counts,
+    /// How often the stream was deleted and made anew.
+    pub(super) stream: u64,
     violation: Option<String>,
     /// What happened, in words, where someone wants to read it.
     pub(super) trace: Option<Vec<String>>,
@@ -25,6 +27,8 @@ pub(super) struct Ledger {
 
 struct Published {
     sample: Sample,
+    /// Which stream it was published to.
+    stream: u64,
     /// Its publisher knows that it was stored.
     acknowledged: bool,
 }
@@ -73,6 +77,7 @@ impl Ledger {
             revision,
             Published {
                 sample,
+                stream: self.stream,
                 acknowledged: false,
             },
         );
@@ -237,7 +242,8 @@ impl Ledger {
         }
         for (uid, revision) in held {
             let published = self.published.get(revision).map(|published| &published.sample);
-            if published.is_none_or(|sample| sample.kind != Kind::Order || sample.uid != *uid) {
+            // One that was refused may have been replayed when it no longer was.
+            if published.is_none_or(|sample| sample.kind == Kind::Bad || sample.uid != *uid) {
                 wrong.push(format!(
                     "the database has {uid} at {revision}, which nobody published"
                 ));
@@ -247,6 +253,11 @@ impl Ledger {
             let recorded = letters.contains(revision);
             let acknowledged = published.acknowledged;
             match published.sample.kind {
+                Kind::Order if !recorded && self.vanished(revision, published) => {
+                    wrong.push(format!(
+                        "{revision} was never stored and is no dead letter, though the clock stepped back before it"
+                    ));
+                }
                 Kind::Order if recorded && !self.is_behind_the_clock(revision, &published.sample.uid) => {
                     wrong.push(format!("{revision}, an order, is a dead letter"));
                 }
@@ -273,6 +284,17 @@ impl Ledger {
         for what in wrong {
             self.violated(at, what);
         }
+    }
+
+    /// Whether this version was neither stored nor overtaken by one that is newer by time and by sequence.
+    fn vanished(&self, revision: &Revision, version: &Published) -> bool {
+        let uid = &version.sample.uid;
+        let is_newer = |(other, published): (&Revision, &Published)| {
+            published.sample.uid == *uid
+                && (published.stream > version.stream
+                    || other.published_at > revision.published_at && other.sequence > revision.sequence)
+        };
+        !self.stored.contains(&(uid.clone(), *revision)) && !self.published.iter().any(is_newer)
     }
 
     /// Whether the clock stepped back before this version, so that it may have become a dead letter.

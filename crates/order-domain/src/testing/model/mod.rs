@@ -10,7 +10,8 @@
 //! A port call takes its time before its effect and after it, so that a read's snapshot is old when it arrives, and a commit is
 //! visible long before its caller knows. Calls fail before or after their effect; replicas are killed and stopped; the database is cut off,
 //! silent or refusing, and restored; the log is pruned; the bus forgets acknowledgements, delivers late, twice and out of order, ends subscriptions,
-//! steps its clock back and is recreated. The cache evicts, and readers of other threads look between two steps of its changes.
+//! steps its clock back, is recreated, and is restored to what it was before. Someone replays dead letters meanwhile. The cache evicts, readers of
+//! other threads look between two steps of its changes, and readers lose their processor in the middle of a look.
 //!
 //! What is held, for every history:
 //!
@@ -20,8 +21,9 @@
 //! - no order is answered to be absent that was visible all the while since two seconds before the read began;
 //! - no answer lacks proof but while the database is lost, and never where proof is required;
 //! - no read takes longer than its deadline, no orderly end longer than its own;
+//! - no version that may be the newest in truth vanishes because the clock of the bus stepped back;
 //! - when all is calm everything is consumed: each order is stored at its newest revision, each message that can never become one is
-//!   a dead letter, nothing else is there, and every replica serves the newest.
+//!   a dead letter, nothing else is there, every replica serves the newest, and none still keeps a document that it was about to commit.
 //!
 //! ```
 //! use order_domain::testing::memory::MemoryCache;
@@ -35,6 +37,7 @@
 mod bus;
 mod cache;
 mod database;
+mod descheduled;
 mod history;
 mod ledger;
 mod plan;
@@ -88,6 +91,8 @@ pub struct Counts {
     pub gaps: u64,
     /// Streams that were deleted and made anew.
     pub recreated: u64,
+    /// Dead letters that were taken in after all.
+    pub replayed: u64,
 }
 
 impl AddAssign for Counts {
@@ -102,6 +107,7 @@ impl AddAssign for Counts {
         self.faults += more.faults;
         self.gaps += more.gaps;
         self.recreated += more.recreated;
+        self.replayed += more.replayed;
     }
 }
 

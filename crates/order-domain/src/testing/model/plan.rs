@@ -60,6 +60,8 @@ impl Dice {
 pub(super) struct Plan {
     pub(super) replicas: usize,
     pub(super) uids: usize,
+    /// How long a read may take: longer than the lease in some histories, which nobody forbids.
+    pub(super) read_deadline: Duration,
     pub(super) publishers: usize,
     pub(super) readers: usize,
     /// How many messages each publisher publishes in each round.
@@ -80,6 +82,8 @@ pub(super) struct Plan {
     pub(super) awaited: u32,
     /// Lookups of another thread between the steps of a change of the cache.
     pub(super) peeks: u32,
+    /// Reads that rest in the middle of their look at the cache.
+    pub(super) descheduled: u32,
     pub(super) bad_messages: u32,
     pub(super) refused_orders: u32,
     pub(super) log_page: usize,
@@ -88,6 +92,8 @@ pub(super) struct Plan {
     pub(super) faults: Vec<(Duration, Fault)>,
     /// Between two rounds, with publishers quiet and everything consumed, the stream is deleted and made anew.
     pub(super) recreate_stream: bool,
+    /// And after another round it is set back to what it was before it was deleted.
+    pub(super) restore_stream: bool,
 }
 
 /// What befalls a history from outside.
@@ -108,6 +114,8 @@ pub(super) enum Fault {
     Stop,
     /// The clock of the bus goes back.
     ClockStepsBack,
+    /// Someone replays the dead letters, now that the database takes what it refused.
+    LettersReplayed,
     /// The database goes back to an earlier state. What was acknowledged since is fed in again at the end.
     DatabaseRestored,
 }
@@ -125,6 +133,7 @@ impl Plan {
             Fault::Kill,
             Fault::Stop,
             Fault::ClockStepsBack,
+            Fault::LettersReplayed,
         ];
         // What the bus no longer holds cannot be fed in again, so a history has one of the two.
         let recreate_stream = dice.chance(80);
@@ -138,6 +147,7 @@ impl Plan {
         Plan {
             replicas: dice.pick(&[1, 2, 2, 2, 2, 3]),
             uids: dice.within(1..UIDS + 1),
+            read_deadline: Duration::from_millis(dice.pick(&[1_500, 1_500, 1_500, 4_000])),
             publishers: dice.within(1..3),
             readers: dice.within(1..3),
             messages: dice.within(2..6),
@@ -154,6 +164,7 @@ impl Plan {
             evictions: seldom(),
             awaited: dice.pick(&[0, 500, 1_000]),
             peeks: dice.pick(&[0, 300]),
+            descheduled: dice.pick(&[0, 0, 200]),
             bad_messages: seldom(),
             refused_orders: dice.pick(&[0, 0, 0, 100]),
             log_page: dice.within(1..6),
@@ -161,6 +172,7 @@ impl Plan {
             warm_up: dice.pick(&[0, 100, 100]),
             faults,
             recreate_stream,
+            restore_stream: dice.chance(500),
         }
     }
 }

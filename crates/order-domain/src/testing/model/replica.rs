@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::bus::BusConnection;
-use super::cache::HostileCache;
+use super::cache::{HostileCache, judge};
 use super::database::Connection;
+use super::descheduled::{Descheduled, Point};
 use super::ledger::Answer;
 use super::world::{Life, World};
 use super::{LEASE, MakeCache};
@@ -19,8 +20,8 @@ use crate::{
     OrderService, OrderUid, ReadSettings, TakeLimits, WarmUpSettings, warm_up,
 };
 
-/// No read may take longer: the deadline of a database read, and what the clock is rounded by.
-const ANSWERED_WITHIN: Duration = Duration::from_millis(1_510);
+/// What the clock is rounded by.
+const ROUNDED_BY: Duration = Duration::from_millis(10);
 /// No orderly end may take longer.
 const ENDED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -30,6 +31,7 @@ pub(super) struct Replica {
     number: usize,
     life: Life,
     service: OrderService,
+    coherence: Arc<Coherence>,
     health: Arc<Health>,
     stop: CancellationToken,
 }
@@ -67,7 +69,10 @@ impl Replica {
             Arc::clone(&database) as _,
             Arc::clone(&coherence),
             Arc::clone(&health),
-            ReadSettings::default(),
+            ReadSettings {
+                deadline: plan.read_deadline,
+                ..ReadSettings::default()
+            },
             Handle::current(),
         );
         let ingestor = Ingestor::new(
@@ -99,7 +104,7 @@ impl Replica {
         );
         let warm = warm_up(
             database,
-            coherence,
+            Arc::clone(&coherence),
             WarmUpSettings { orders: plan.warm_up },
             stop.clone(),
         );
@@ -114,6 +119,7 @@ impl Replica {
                 number,
                 life,
                 service,
+                coherence,
                 health,
                 stop,
             }),
@@ -156,7 +162,7 @@ impl Replica {
         if self.life.is_over() {
             return false;
         }
-        if ended - began > ANSWERED_WITHIN {
+        if ended - began > self.world.plan.read_deadline + ROUNDED_BY {
             self.violated(format!(
                 "replica {} took {:?} to answer",
                 self.number,
@@ -183,6 +189,27 @@ impl Replica {
             age,
         });
         age.is_none()
+    }
+
+    /// Looks at the cache only, and loses its processor in the middle of that.
+    pub(super) async fn look_descheduled(&self, uid: &OrderUid) {
+        let dice = &self.world.dice;
+        let began = self.world.now();
+        let point = dice.pick(&[Point::BeforeCache, Point::AfterCache]);
+        let look = Descheduled::look_up(Arc::clone(&self.coherence), uid.clone(), point);
+        sleep(dice.millis(0..3_000)).await;
+        let looked = look.wake();
+        if !self.life.is_over() {
+            judge(&self.world, self.number, uid, began, &looked);
+        }
+    }
+
+    /// Nothing is on its way any more, so nothing may wait to be seen in the log.
+    pub(super) fn judge_offers(&self) {
+        let offers = self.coherence.offers();
+        if offers > 0 {
+            self.violated(format!("replica {} still holds {offers} offers", self.number));
+        }
     }
 
     pub(super) fn violated(&self, what: String) {

@@ -9,13 +9,14 @@ use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::database::Connection;
 use super::ledger::Ledger;
 use super::plan::{Dice, Plan, UIDS};
 use super::samples::{REFUSED_CUSTOMER, Sample, uid};
-use crate::testing::memory::{MemoryBackup, MemoryBus, MemoryStore};
+use crate::testing::memory::{MemoryBackup, MemoryBus, MemoryBusBackup, MemoryStore};
 use crate::{
-    Batch, BusError, DeadLetterQuery, DeadLetters, OrderBus, OrderDocument, OrderUid, OutgoingMessage,
-    RepositoryError, Revision, StoreReport,
+    Batch, BusError, DeadLetterDesk, DeadLetterQuery, DeadLetterState, DeadLetters, OrderBus, OrderDocument,
+    OrderUid, OutgoingMessage, Replayed, RepositoryError, Revision, StoreReport, StoredDeadLetter,
 };
 
 /// Times count from long before the history, so that there is a time before its first two seconds.
@@ -194,6 +195,38 @@ impl World {
         for uid in (0..UIDS).map(uid) {
             let revision = self.stored(&uid).map(|document| document.revision);
             self.ledger().set_visible(now, &uid, revision);
+        }
+    }
+
+    /// Deletes the stream and makes it anew.
+    pub(super) fn recreate_stream(&self) {
+        self.bus.recreate();
+        let mut ledger = self.ledger();
+        ledger.counts.recreated += 1;
+        ledger.stream += 1;
+    }
+
+    /// Sets the stream back to what it was before it was recreated.
+    pub(super) fn restore_stream(&self, before: MemoryBusBackup) {
+        self.bus.restore(before);
+        self.ledger().stream += 1;
+    }
+
+    /// Replays every dead letter that waits, once.
+    pub(super) async fn replay_letters(&self, connection: Connection) {
+        let connection = Arc::new(connection);
+        let desk = DeadLetterDesk::new(Arc::clone(&connection) as _, connection);
+        let waiting = DeadLetterQuery {
+            state: Some(DeadLetterState::Waiting),
+            before: None,
+            limit: usize::MAX,
+        };
+        for StoredDeadLetter { letter, .. } in desk.list(&waiting).await.unwrap_or_default() {
+            let replayed = desk.replay(letter.revision).await;
+            if matches!(replayed, Ok(Replayed::Stored)) {
+                self.ledger().counts.replayed += 1;
+            }
+            self.note(|| format!("the dead letter {} was replayed: {replayed:?}", letter.revision));
         }
     }
 
