@@ -96,6 +96,16 @@ impl Client {
         }
     }
 
+    /// Where its public listener is: `http://…`, without a path.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where its management listener is.
+    pub fn management_url(&self) -> &str {
+        &self.management_url
+    }
+
     /// Waits until it is ready and its cache is proven.
     pub async fn ready(&self) {
         let ready = eventually(async || {

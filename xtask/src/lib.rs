@@ -8,6 +8,7 @@ pub mod orders;
 pub mod ports;
 pub mod process;
 pub mod progress;
+pub mod schemathesis;
 pub mod servers;
 pub mod watchdog;
 pub mod wheels;

@@ -8,6 +8,7 @@
 mod cargo;
 mod chaos;
 mod check;
+mod contract;
 mod database;
 mod dead_letters;
 mod migrate;
@@ -45,6 +46,7 @@ enum Task {
     Check(check::Check),
     Chaos(chaos::Chaos),
     Model(model::Model),
+    Contract(contract::Contract),
     /// Stops what another task started, once that has ended. Tasks start it themselves.
     #[command(name = xtask::watchdog::SUBCOMMAND, hide = true)]
     Watchdog,
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Task::Check(task) => task.run(),
         Task::Chaos(task) => task.run(),
         Task::Model(task) => task.run(),
+        Task::Contract(task) => task.run(),
         Task::Watchdog => xtask::watchdog::keep_watch().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

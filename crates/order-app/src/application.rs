@@ -19,8 +19,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Settings;
 use crate::http::{
-    BodyLimits, ManagementState, configure_management, configure_orders, configure_problem_pages, not_found,
-    with_request_id,
+    BodyLimits, Contract, Documents, ManagementState, configure_documents, configure_management,
+    configure_orders, configure_problem_pages, not_found, with_request_id,
 };
 
 /// The whole service, built but not yet running.
@@ -66,6 +66,7 @@ impl Application {
             Handle::current(),
         ));
         let body_limits = web::Data::new(BodyLimits::new(&settings.http));
+        let documents = web::Data::new(Documents::new(&Contract::new(&settings)));
         let state = web::Data::new(ManagementState {
             health: Arc::clone(&health),
             coherence: Arc::clone(&coherence),
@@ -82,8 +83,10 @@ impl Application {
             App::new()
                 .app_data(service.clone())
                 .app_data(body_limits.clone())
+                .app_data(documents.clone())
                 .wrap_fn(with_request_id)
                 .configure(configure_orders)
+                .configure(configure_documents)
                 .configure(configure_problem_pages)
                 .default_service(web::to(not_found))
         })

@@ -10,3 +10,4 @@ pub use config::{
     CacheSettings, ConfigFault, HttpSettings, LogFormat, LogSettings, ManagementSettings, Settings,
     ShutdownSettings, Sources, StartupSettings,
 };
+pub use http::{Contract, Document};

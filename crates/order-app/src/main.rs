@@ -1,13 +1,13 @@
 //! The binary `order-tracker`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use order_app::{Application, Settings, Sources, telemetry};
+use order_app::{Application, Contract, Settings, Sources, telemetry};
 use order_postgres::{Migration, MigrationState};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,6 +38,11 @@ enum Command {
     Migrate {
         #[command(subcommand)]
         action: Migrate,
+    },
+    /// Write the contract into a folder: OpenAPI, AsyncAPI, and the JSON Schema of the order.
+    Contract {
+        /// Where to.
+        folder: PathBuf,
     },
     /// Ask a running service whether it is alive; for a container's health check.
     Health,
@@ -72,6 +77,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             writeln!(std::io::stdout(), "{settings:#?}\nThe settings are valid.").context("failed to print")
         }
         Command::Migrate { action } => migrate(&settings, &action).await,
+        Command::Contract { folder } => contract(&settings, &folder),
         Command::Health => health(&settings).await,
     }
 }
@@ -123,6 +129,15 @@ async fn migrate(settings: &Settings, action: &Migrate) -> anyhow::Result<()> {
                 )?;
             }
         }
+    }
+    Ok(())
+}
+
+fn contract(settings: &Settings, folder: &Path) -> anyhow::Result<()> {
+    for document in Contract::new(settings).documents() {
+        let file = folder.join(document.name);
+        std::fs::write(&file, &document.json)
+            .with_context(|| format!("failed to write {}", file.display()))?;
     }
     Ok(())
 }

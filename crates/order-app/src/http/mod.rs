@@ -2,6 +2,8 @@
 
 #[expect(dead_code, reason = "the routes that take a body come next")]
 mod body;
+mod contract;
+mod documents;
 mod management;
 mod orders;
 #[expect(dead_code, reason = "the routes that have these problems come next")]
@@ -10,6 +12,8 @@ mod problem_pages;
 mod request_id;
 
 pub(crate) use body::BodyLimits;
+pub use contract::{Contract, Document};
+pub(crate) use documents::{Documents, configure_documents};
 pub(crate) use management::{ManagementState, configure_management};
 pub(crate) use orders::configure_orders;
 pub(crate) use problem::not_found;

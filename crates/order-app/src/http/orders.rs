@@ -62,7 +62,7 @@ fn requires_proof(request: &HttpRequest) -> bool {
 }
 
 /// Whether the caller has this version already.
-fn is_known(request: &HttpRequest, tag: &EntityTag) -> bool {
+pub(super) fn is_known(request: &HttpRequest, tag: &EntityTag) -> bool {
     if !request.headers().contains_key(header::IF_NONE_MATCH) {
         return false;
     }

@@ -9,6 +9,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use order_domain::FindError;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What a problem is served as.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -97,7 +98,7 @@ pub(crate) struct Problem {
 }
 
 /// One fault of a body, and where in it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct PlacedFault {
     /// A JSON pointer (RFC 6901) into the body.
     pub(crate) pointer: String,
@@ -106,8 +107,8 @@ pub(crate) struct PlacedFault {
 }
 
 /// How a problem is written.
-#[derive(Serialize)]
-struct ProblemBody<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct ProblemBody<'a> {
     r#type: &'static str,
     title: &'static str,
     status: u16,
