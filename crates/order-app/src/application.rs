@@ -171,7 +171,7 @@ impl Application {
         );
         let warm = warm_up(
             store.orders(),
-            coherence,
+            Arc::clone(&coherence),
             settings.warm_up.clone(),
             stop_following.clone(),
         );
@@ -210,6 +210,8 @@ impl Application {
             stop_taking.cancel();
             taking.close();
             taking.wait().await;
+            // What nobody takes any more is not worth waiting for.
+            coherence.end_waiting();
             let ends = listeners
                 .iter()
                 .map(|listener: &ServerHandle| listener.stop(true));

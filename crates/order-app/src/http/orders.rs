@@ -1,9 +1,13 @@
 //! `/api/v1/orders/{uid}`.
 
+use std::time::Duration;
+
 use actix_web::http::Method;
 use actix_web::http::header::{self, ContentType, EntityTag, Header};
 use actix_web::{HttpRequest, HttpResponse, web};
+use jiff::fmt::friendly::SpanParser;
 use order_domain::{OrderService, OrderUid};
+use serde::Deserialize;
 
 use super::problem::{Problem, ProblemKind, only};
 
@@ -24,10 +28,12 @@ async fn order(request: HttpRequest, service: web::Data<OrderService>) -> Result
         .get("uid")
         .and_then(|uid| OrderUid::new(uid).ok());
     let uid = uid.ok_or_else(Problem::bad_uid)?;
-    let found = service
-        .find(&uid, requires_proof(&request))
-        .await?
-        .ok_or_else(|| Problem::new(ProblemKind::UnknownOrder))?;
+    let proof_required = requires_proof(&request);
+    let found = match wait(&request)? {
+        None => service.find(&uid, proof_required).await?,
+        Some(within) => service.find_or_wait(&uid, proof_required, within).await?,
+    };
+    let found = found.ok_or_else(|| Problem::new(ProblemKind::UnknownOrder))?;
 
     let tag = EntityTag::new_weak(found.document.revision.to_string());
     let is_known = is_known(&request, &tag);
@@ -49,6 +55,28 @@ async fn order(request: HttpRequest, service: web::Data<OrderService>) -> Result
     Ok(response
         .content_type(ContentType::json())
         .body(found.document.json))
+}
+
+static DURATIONS: SpanParser = SpanParser::new();
+
+/// The only parameter there is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WaitQuery {
+    wait: Option<String>,
+}
+
+/// How long the caller would wait for an order that is not there yet.
+fn wait(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
+    if request.query_string().is_empty() {
+        return Ok(None);
+    }
+    let bad = |detail: String| Problem::new(ProblemKind::BadQuery).with_detail(detail);
+    let query = web::Query::<WaitQuery>::from_query(request.query_string());
+    let query = query.map_err(|error| bad(error.to_string()))?;
+    let parse = |text: &String| DURATIONS.parse_unsigned_duration(text);
+    let wait = query.wait.as_ref().map(parse).transpose();
+    wait.map_err(|_| bad("`wait` must be a duration, as in `5s` or `500ms`".to_owned()))
 }
 
 /// Whether the caller rather has an error than an order that is not proven.

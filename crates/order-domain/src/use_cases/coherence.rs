@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::arrivals::Arrivals;
 use crate::{LogChange, OrderCache, OrderDocument, OrderUid, Revision};
 
 /// How many counters the uids share. Two that share one only cost each other a fill.
@@ -39,6 +40,7 @@ pub struct Coherence {
     offers: Mutex<Offers>,
     collecting: Mutex<Option<HashSet<OrderUid>>>,
     absences: Mutex<HashMap<OrderUid, Absence>>,
+    arrivals: Arrivals,
 }
 
 /// What the cache has to say about an order.
@@ -77,6 +79,7 @@ impl Coherence {
             offers: Mutex::default(),
             collecting: Mutex::default(),
             absences: Mutex::default(),
+            arrivals: Arrivals::default(),
         }
     }
 
@@ -166,6 +169,7 @@ impl Coherence {
                 self.cache.drop_older(&change.uid, change.revision);
             }
         }
+        self.arrivals.announce(changes);
     }
 
     /// The log was found complete by a look that began at `began`, and all of it was applied.
@@ -185,6 +189,18 @@ impl Coherence {
         *lock(&self.collecting) = None;
         lock(&self.offers).clear();
         self.cache.clear();
+        // What arrived meanwhile is not announced one by one.
+        self.arrivals.wake_all();
+    }
+
+    /// Those who wait for an order to be applied.
+    pub(crate) fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
+    /// Ends all waiting for orders, now and from now on: the service is about to end.
+    pub fn end_waiting(&self) {
+        self.arrivals.close();
     }
 
     /// Whether the cache is proven now.

@@ -88,6 +88,8 @@ impl LogFollower {
                 Ok(Look::MoreToRead) => {}
                 Err(error) => {
                     self.health.database_lost(&error);
+                    // Who waits for an order is told at once that nothing can be told.
+                    self.coherence.arrivals().wake_all();
                     sleep(backoff.step()).await;
                 }
             }

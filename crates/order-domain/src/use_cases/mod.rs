@@ -1,5 +1,6 @@
 //! What the service does, on ports only.
 
+mod arrivals;
 mod backoff;
 mod batch_store;
 mod coherence;

@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, Shared};
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
 use serde::Deserialize;
 use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     Coherence, DatabaseReach, Health, Lookup, OrderDocument, OrderRepository, OrderUid, RepositoryError,
@@ -32,6 +32,11 @@ pub struct ReadSettings {
     /// While the database is out of reach, one read in this time tries it.
     #[serde(with = "duration")]
     pub probe_every: Duration,
+    /// How long a caller may wait for an order to be stored.
+    #[serde(with = "duration")]
+    pub max_wait: Duration,
+    /// How many callers may wait at once. Further ones are turned away.
+    pub max_waiters: usize,
 }
 
 impl Default for ReadSettings {
@@ -41,6 +46,8 @@ impl Default for ReadSettings {
             join_within: Duration::from_secs(1),
             stale_if_error: Duration::from_mins(10),
             probe_every: Duration::from_secs(1),
+            max_wait: Duration::from_secs(30),
+            max_waiters: 10_000,
         }
     }
 }
@@ -139,6 +146,44 @@ impl OrderService {
                 Ok(Some(stale))
             }
             (Err(error), _) => Err(error),
+        }
+    }
+
+    /// The order as [`find`](Self::find) has it; while there is none, waits until it is stored, on whatever replica, for at most `within` and
+    /// [`max_wait`](ReadSettings::max_wait). It waits for the order to exist, not for a version of it.
+    ///
+    /// # Errors
+    ///
+    /// See [`FindError`]. [`Unavailable`](FindError::Unavailable) at once where the database is lost meanwhile, too many wait already, or the
+    /// service ends.
+    pub async fn find_or_wait(
+        &self,
+        uid: &OrderUid,
+        proof_required: bool,
+        within: Duration,
+    ) -> Result<Option<Found>, FindError> {
+        let ends = Instant::now() + within.min(self.settings.max_wait);
+        if let Some(found) = self.find(uid, proof_required).await? {
+            return Ok(Some(found));
+        }
+        let arrivals = self.coherence.arrivals();
+        let waiter = arrivals.wait_for(uid, self.settings.max_waiters);
+        let waiter = waiter.ok_or(FindError::Unavailable)?;
+        loop {
+            let woken = waiter.woken();
+            // Twice, since the first may join a read that was begun too early to see what was announced too early to be heard here. The
+            // second cannot, and is mostly answered from memory.
+            for _ in 0..2 {
+                if let Some(found) = self.find(uid, proof_required).await? {
+                    return Ok(Some(found));
+                }
+            }
+            if self.health.database() == DatabaseReach::Lost || arrivals.are_closed() {
+                return Err(FindError::Unavailable);
+            }
+            if timeout_at(ends, woken).await.is_err() {
+                return Ok(None);
+            }
         }
     }
 

@@ -6,3 +6,4 @@ mod ingestor;
 mod log_follower;
 mod order_service;
 mod scripted;
+mod waiting;
