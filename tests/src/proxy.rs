@@ -13,6 +13,7 @@ pub struct Proxy {
     server: SocketAddr,
     open: Option<CancellationToken>,
     silent: watch::Sender<bool>,
+    answers_lost: watch::Sender<bool>,
 }
 
 impl Proxy {
@@ -26,6 +27,7 @@ impl Proxy {
             server,
             open: None,
             silent: watch::Sender::new(false),
+            answers_lost: watch::Sender::new(false),
         }
     }
 
@@ -40,18 +42,20 @@ impl Proxy {
             .await
             .expect("the port is still free");
         let (server, open) = (self.server, CancellationToken::new());
-        let silent = self.silent.subscribe();
+        let is_silent = *self.silent.borrow();
+        self.answers_lost.send_replace(is_silent);
+        let (silent, answers_lost) = (self.silent.subscribe(), self.answers_lost.subscribe());
         self.open = Some(open.clone());
         tokio::spawn(open.clone().run_until_cancelled_owned(async move {
             while let Ok((mut near, _)) = listener.accept().await {
-                let silent = silent.clone();
+                let (silent, answers_lost) = (silent.clone(), answers_lost.clone());
                 tokio::spawn(open.clone().run_until_cancelled_owned(async move {
                     if let Ok(mut far) = TcpStream::connect(server).await {
                         let ((near_in, near_out), (far_in, far_out)) = (near.split(), far.split());
                         // Whoever ends ends both: nobody here says half a thing.
                         tokio::select! {
                             () = carry(near_in, far_out, silent.clone()) => {}
-                            () = carry(far_in, near_out, silent) => {}
+                            () = carry(far_in, near_out, answers_lost) => {}
                         }
                     }
                 }));
@@ -62,6 +66,12 @@ impl Proxy {
     /// Lets connections stand and carries nothing, as when a wire is cut and nobody has noticed; or carries all of it again.
     pub fn silence(&self, silent: bool) {
         self.silent.send_replace(silent);
+        self.answers_lost.send_replace(silent);
+    }
+
+    /// Carries what is said to the server and nothing that it answers, until the connections are cut.
+    pub fn lose_answers(&self) {
+        self.answers_lost.send_replace(true);
     }
 
     /// Cuts every connection, and refuses new ones.

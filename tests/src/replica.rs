@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use order_app::{Application, Settings};
 use reqwest::header::HeaderMap;
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -71,6 +71,11 @@ impl Replica {
         let stop = CancellationToken::new();
         let task = tokio::spawn(application.run(stop.clone()));
         Replica { client, stop, task }
+    }
+
+    /// Begins to end it as SIGTERM does.
+    pub fn begin_stop(&self) {
+        self.stop.cancel();
     }
 
     /// Ends it as SIGTERM does, and waits for it.
@@ -157,21 +162,34 @@ impl Client {
         self.send(method, &format!("{}{path}", self.url), headers).await
     }
 
+    /// Posts JSON to the public listener, unless the headers say that it is something else.
+    pub async fn post(&self, path: &str, headers: &[(&str, &str)], json: impl Into<Bytes>) -> Answer {
+        let url = format!("{}{path}", self.url);
+        let mut request = self.http.post(&url).body(json.into());
+        if headers.iter().all(|(name, _)| *name != "content-type") {
+            request = request.header("content-type", "application/json");
+        }
+        answer(request, &url, headers).await
+    }
+
     async fn send(&self, method: Method, url: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut request = self.http.request(method, url);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let response = request
-            .send()
-            .await
-            .unwrap_or_else(|error| panic!("no answer from {url}: {error}"));
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = response.bytes().await.expect("a whole body");
-        Answer {
-            status,
-            headers,
-            body,
-        }
+        answer(self.http.request(method, url), url, headers).await
+    }
+}
+
+async fn answer(mut request: RequestBuilder, url: &str, headers: &[(&str, &str)]) -> Answer {
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = request
+        .send()
+        .await
+        .unwrap_or_else(|error| panic!("no answer from {url}: {error}"));
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = response.bytes().await.expect("a whole body");
+    Answer {
+        status,
+        headers,
+        body,
     }
 }

@@ -197,6 +197,43 @@ impl Shop {
         published - consumer.num_pending - consumer.num_ack_pending as u64
     }
 
+    /// How many messages the stream holds.
+    pub async fn messages(&self) -> u64 {
+        let stream = self.jetstream().await.get_stream(&self.name).await;
+        stream.expect("the stream is there").cached_info().state.messages
+    }
+
+    /// A header of a published message.
+    pub async fn header_of(&self, sequence: u64, name: &str) -> String {
+        let stream = self.jetstream().await.get_stream(&self.name).await;
+        let stream = stream.expect("the stream is there");
+        let message = stream.get_raw_message(sequence).await;
+        let message = message.expect("the message is there");
+        message
+            .headers
+            .get(name)
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    }
+
+    /// Lets the stream hold no more messages than it does now, so that it refuses every further one.
+    pub async fn fill_stream(&self) {
+        let jetstream = self.jetstream().await;
+        let stream = jetstream
+            .get_stream(&self.name)
+            .await
+            .expect("the stream is there");
+        let info = stream.cached_info();
+        let full = async_nats::jetstream::stream::Config {
+            max_messages: info.state.messages as i64,
+            ..info.config.clone()
+        };
+        jetstream
+            .update_stream(full)
+            .await
+            .expect("the stream can be changed");
+    }
+
     /// How many consumers the stream has.
     pub async fn consumers(&self) -> usize {
         let stream = self.jetstream().await.get_stream(&self.name).await;

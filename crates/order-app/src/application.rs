@@ -8,7 +8,9 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer, web};
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
-use order_domain::{Backoff, Coherence, Health, Ingestor, LogFollower, OrderBus, OrderService, warm_up};
+use order_domain::{
+    Backoff, Coherence, Health, Ingestor, LogFollower, OrderBus, OrderPublisher, OrderService, warm_up,
+};
 use order_moka::MokaOrderCache;
 use order_nats::NatsOrderBus;
 use order_postgres::PostgresStore;
@@ -20,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Settings;
 use crate::http::{
     BodyLimits, Contract, Documents, ManagementState, configure_documents, configure_management,
-    configure_orders, configure_problem_pages, not_found, with_request_id,
+    configure_orders, configure_problem_pages, configure_publishing, not_found, with_request_id,
 };
 
 /// The whole service, built but not yet running.
@@ -65,6 +67,10 @@ impl Application {
             settings.read.clone(),
             Handle::current(),
         ));
+        let publisher = web::Data::new(OrderPublisher::new(
+            Arc::clone(&bus) as Arc<dyn OrderBus>,
+            settings.publish.clone(),
+        ));
         let body_limits = web::Data::new(BodyLimits::new(&settings.http));
         let documents = web::Data::new(Documents::new(&Contract::new(&settings)));
         let state = web::Data::new(ManagementState {
@@ -82,11 +88,13 @@ impl Application {
         let public = HttpServer::new(move || {
             App::new()
                 .app_data(service.clone())
+                .app_data(publisher.clone())
                 .app_data(body_limits.clone())
                 .app_data(documents.clone())
                 .wrap_fn(with_request_id)
                 .configure(configure_orders)
                 .configure(configure_documents)
+                .configure(configure_publishing)
                 .configure(configure_problem_pages)
                 .default_service(web::to(not_found))
         })

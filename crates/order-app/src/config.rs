@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use config::{Config, Environment, File, FileFormat};
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
-use order_domain::{FollowerSettings, IngestSettings, ReadSettings, WarmUpSettings};
+use order_domain::{FollowerSettings, IngestSettings, PublishSettings, ReadSettings, WarmUpSettings};
 use order_nats::NatsSettings;
 use order_postgres::PostgresSettings;
 use serde::Deserialize;
@@ -43,6 +43,8 @@ pub struct Settings {
     pub warm_up: WarmUpSettings,
     /// How orders are read.
     pub read: ReadSettings,
+    /// How orders are published that come by HTTP.
+    pub publish: PublishSettings,
     /// How orders are taken in.
     pub ingest: IngestSettings,
     /// How the commit log is followed.
@@ -349,6 +351,16 @@ impl Settings {
                 self.follower.poll < self.cache.lease,
                 "ORDERS__FOLLOWER__POLL",
                 "must be less than ORDERS__CACHE__LEASE, or the lease ends between two looks",
+            ),
+            (
+                !self.publish.attempt.is_zero() && self.publish.attempt <= self.publish.deadline,
+                "ORDERS__PUBLISH__ATTEMPT",
+                "must be more than 0 and at most ORDERS__PUBLISH__DEADLINE",
+            ),
+            (
+                self.publish.deadline < self.nats.duplicate_window,
+                "ORDERS__PUBLISH__DEADLINE",
+                "must be less than ORDERS__NATS__DUPLICATE_WINDOW, or a late attempt is stored a second time",
             ),
             (
                 self.ingest.batch.messages > 0,

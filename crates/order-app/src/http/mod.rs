@@ -9,6 +9,7 @@ mod orders;
 #[expect(dead_code, reason = "the routes that have these problems come next")]
 mod problem;
 mod problem_pages;
+mod publishing;
 mod request_id;
 
 pub(crate) use body::BodyLimits;
@@ -18,4 +19,5 @@ pub(crate) use management::{ManagementState, configure_management};
 pub(crate) use orders::configure_orders;
 pub(crate) use problem::not_found;
 pub(crate) use problem_pages::configure_problem_pages;
+pub(crate) use publishing::configure_publishing;
 pub(crate) use request_id::with_request_id;

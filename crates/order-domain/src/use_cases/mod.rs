@@ -8,7 +8,9 @@ mod dead_letter_desk;
 mod health;
 mod ingestor;
 mod log_follower;
+mod order_publisher;
 mod order_service;
+mod submission;
 #[cfg(test)]
 mod tests;
 mod warm_up;
@@ -19,5 +21,7 @@ pub use dead_letter_desk::{DeadLetterDesk, DeskError, Discarded, Replayed};
 pub use health::{DatabaseReach, Health, HealthReport, Standing};
 pub use ingestor::{IngestSettings, Ingestor};
 pub use log_follower::{FollowerSettings, LogFollower};
+pub use order_publisher::{OrderPublisher, PublishError, PublishSettings, Published};
 pub use order_service::{FindError, Found, OrderService, ReadSettings};
+pub use submission::{IdempotencyKey, IdempotencyKeyError, TraceParent};
 pub use warm_up::{WarmUpSettings, warm_up};

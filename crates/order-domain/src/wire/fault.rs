@@ -30,6 +30,8 @@ pub struct Faults {
     pub faults: Vec<Fault>,
     /// Which order the message means, where that could be read.
     pub order_uid: Option<OrderUid>,
+    /// Whether the message is not even JSON, so that nothing else could be said of it.
+    pub not_json: bool,
 }
 
 impl std::error::Error for Faults {}
@@ -88,6 +90,7 @@ impl fmt::Display for Place<'_> {
 pub(super) struct FaultList {
     listed: Vec<Fault>,
     more: usize,
+    not_json: bool,
 }
 
 impl FaultList {
@@ -101,6 +104,12 @@ impl FaultList {
         } else {
             self.more += 1;
         }
+    }
+
+    /// Adds that the message as a whole is not JSON.
+    pub(super) fn add_not_json(&mut self, reason: impl Into<Reason>) {
+        self.not_json = true;
+        self.add(&Place::Root, reason);
     }
 
     /// Whether there is none.
@@ -117,6 +126,10 @@ impl FaultList {
                 reason: format!("has {} more faults", self.more),
             });
         }
-        Faults { faults, order_uid }
+        Faults {
+            faults,
+            order_uid,
+            not_json: self.not_json,
+        }
     }
 }

@@ -106,7 +106,7 @@ fn second_pass(message: &[u8]) -> Result<Parsed, Faults> {
     let parts = match whole {
         Ok(whole) => Nested::<OrderParts>::inspect(whole.get(), true, &Place::Root, &mut seen),
         Err(reason) => {
-            seen.faults.add(&Place::Root, reason);
+            seen.faults.add_not_json(reason);
             None
         }
     };

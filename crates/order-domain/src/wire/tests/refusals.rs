@@ -260,6 +260,8 @@ fn what_is_not_json_is_one_fault_with_its_place() {
         ),
     ] {
         assert_eq!(refused(message), [fault], "{message:?}");
+        let not_json = faults_of(message.as_bytes()).not_json;
+        assert_eq!(not_json, fault.starts_with(" must be JSON"), "{message:?}");
     }
 }
 
@@ -285,6 +287,7 @@ fn what_is_not_utf8_is_one_fault_even_where_it_would_be_read_over() {
         faults.to_string(),
         format!("the message must be UTF-8, is not from byte {at} on")
     );
+    assert!(faults.not_json);
     assert_eq!(faults.order_uid, OrderUid::new("b563feb7b2b84b6test").ok());
 }
 
