@@ -10,7 +10,7 @@ mod servers;
 mod shop;
 mod tasks;
 
-pub use process::Process;
+pub use process::{Process, order_tracker};
 pub use proxy::Proxy;
 pub use replica::{Answer, Client, Replica};
 pub use servers::Servers;

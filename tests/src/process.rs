@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -104,6 +104,20 @@ impl Process {
             .expect("it ends in time")
             .expect("it is our child")
     }
+}
+
+/// Runs the binary with these arguments and variables, and no others of ours, to its end.
+pub async fn order_tracker(environment: &HashMap<String, String>, arguments: &[&str]) -> Output {
+    let ended = Command::new(built("order-tracker"))
+        .args(arguments)
+        .env_clear()
+        .envs(environment)
+        .current_dir(std::env::temp_dir())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let ended = timeout(Duration::from_secs(30), ended).await;
+    ended.expect("it ends in time").expect("the binary can be run")
 }
 
 /// A binary that was built together with this test.

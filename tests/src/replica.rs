@@ -128,7 +128,12 @@ impl Client {
 
     /// What the management listener answers.
     pub async fn manage(&self, path: &str) -> Answer {
-        self.send(Method::GET, &format!("{}{path}", self.management_url), &[])
+        self.manage_with(path, &[]).await
+    }
+
+    /// The same, with headers.
+    pub async fn manage_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(Method::GET, &format!("{}{path}", self.management_url), headers)
             .await
     }
 

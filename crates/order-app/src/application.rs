@@ -21,8 +21,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Settings;
 use crate::http::{
-    BodyLimits, Contract, Documents, ManagementState, configure_documents, configure_management,
-    configure_orders, configure_problem_pages, configure_publishing, not_found, with_request_id,
+    Access, BodyLimits, Contract, Documents, ManagementState, check_access, configure_documents,
+    configure_management, configure_orders, configure_problem_pages, configure_publishing,
+    needed_by_operators, needed_by_the_public, not_found, with_request_id,
 };
 
 /// The whole service, built but not yet running.
@@ -32,6 +33,7 @@ pub struct Application {
     bus: Arc<NatsOrderBus>,
     coherence: Arc<Coherence>,
     health: Arc<Health>,
+    access: Option<Arc<Access>>,
     public: Listener,
     management: Listener,
 }
@@ -55,6 +57,12 @@ impl Application {
     ///
     /// A listener cannot be bound, or a setting of an adapter is of no use.
     pub async fn build(settings: Settings, metrics: Option<PrometheusHandle>) -> anyhow::Result<Self> {
+        settings.check_exposure()?;
+        let access = settings.http.tokens_file.clone().map(|path| {
+            let cannot_use = format!("ORDERS__HTTP__TOKENS_FILE: {}", path.display());
+            Access::new(path).map(Arc::new).context(cannot_use)
+        });
+        let access = access.transpose()?;
         let store = PostgresStore::connect(&settings.postgres)?;
         let bus = Arc::new(NatsOrderBus::connect(settings.nats.clone()).await?);
         let cache = Arc::new(MokaOrderCache::new(settings.cache.max_bytes));
@@ -85,12 +93,17 @@ impl Application {
         };
         let deadline = settings.shutdown.deadline.as_secs();
         let cannot_listen = |address| move || format!("failed to listen on {address}");
+        let (for_public, for_operators) = (access.clone(), access.clone());
         let public = HttpServer::new(move || {
+            let access = for_public.clone();
             App::new()
                 .app_data(service.clone())
                 .app_data(publisher.clone())
                 .app_data(body_limits.clone())
                 .app_data(documents.clone())
+                .wrap_fn(move |request, service| {
+                    check_access(access.as_deref(), needed_by_the_public, request, service)
+                })
                 .wrap_fn(with_request_id)
                 .configure(configure_orders)
                 .configure(configure_documents)
@@ -104,8 +117,12 @@ impl Application {
         .bind(settings.http.address)
         .with_context(cannot_listen(settings.http.address))?;
         let management = HttpServer::new(move || {
+            let access = for_operators.clone();
             App::new()
                 .app_data(state.clone())
+                .wrap_fn(move |request, service| {
+                    check_access(access.as_deref(), needed_by_operators, request, service)
+                })
                 .wrap_fn(with_request_id)
                 .configure(configure_management)
                 .default_service(web::to(not_found))
@@ -129,6 +146,7 @@ impl Application {
             bus,
             coherence,
             health,
+            access,
         })
     }
 
@@ -156,6 +174,7 @@ impl Application {
             bus,
             coherence,
             health,
+            access,
             public,
             management,
         } = self;
@@ -184,6 +203,10 @@ impl Application {
             stop_following.clone(),
         );
         tasks.spawn(warm);
+        if let Some(access) = access {
+            let follow = access.follow(settings.http.tokens_poll);
+            tasks.spawn(stop_following.clone().run_until_cancelled_owned(follow));
+        }
         {
             let (stop_taking, stop_following) = (stop_taking.clone(), stop_following.clone());
             let (tasks, taking, health) = (tasks.clone(), taking.clone(), Arc::clone(&health));

@@ -72,6 +72,13 @@ pub struct HttpSettings {
     /// How long a body may take to arrive.
     #[serde(with = "duration")]
     pub body_timeout: Duration,
+    /// The file of access tokens. Without one everyone may do everything, which is only allowed where nobody else comes: on loopback.
+    pub tokens_file: Option<PathBuf>,
+    /// How often that file is looked at.
+    #[serde(with = "duration")]
+    pub tokens_poll: Duration,
+    /// Serve others without access tokens all the same.
+    pub insecure: bool,
 }
 
 impl Default for HttpSettings {
@@ -82,6 +89,9 @@ impl Default for HttpSettings {
             max_body_bytes: 1024 * 1024,
             max_bodies_bytes: 64 * 1024 * 1024,
             body_timeout: Duration::from_secs(10),
+            tokens_file: None,
+            tokens_poll: Duration::from_secs(1),
+            insecure: false,
         }
     }
 }
@@ -321,6 +331,39 @@ fn with_secret_files(variables: &HashMap<String, String>) -> Result<HashMap<Stri
 }
 
 impl Settings {
+    /// Checks that whoever can reach the service from elsewhere needs a token. Only who serves is asked, not who migrates.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting to mend.
+    pub fn check_exposure(&self) -> Result<(), ConfigFault> {
+        let (tokens_file, insecure) = ("ORDERS__HTTP__TOKENS_FILE", "ORDERS__HTTP__INSECURE");
+        match (&self.http.tokens_file, self.http.insecure) {
+            (Some(_), true) => {
+                let fault = format!("{tokens_file} is set too; give only one of them");
+                Err(ConfigFault::new(insecure, fault))
+            }
+            (Some(_), false) | (None, true) => Ok(()),
+            (None, false) => {
+                let listeners = [
+                    ("ORDERS__HTTP__ADDRESS", self.http.address),
+                    ("ORDERS__MANAGEMENT__ADDRESS", self.management.address),
+                ];
+                let reached = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+                match listeners.into_iter().find(|(_, address)| reached(address)) {
+                    Some((name, address)) => {
+                        let fault = format!(
+                            "must be given, since others reach {name}={address}; make a token with `order-tracker token new`, or set \
+                             {insecure}=true to let everyone do everything"
+                        );
+                        Err(ConfigFault::new(tokens_file, fault))
+                    }
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
     /// Checks what must hold between settings.
     fn check(&self) -> Result<(), ConfigFault> {
         self.nats

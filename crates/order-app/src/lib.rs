@@ -4,6 +4,7 @@ mod application;
 mod config;
 mod http;
 pub mod telemetry;
+mod tokens;
 
 pub use application::Application;
 pub use config::{
@@ -11,3 +12,4 @@ pub use config::{
     ShutdownSettings, Sources, StartupSettings,
 };
 pub use http::{Contract, Document};
+pub use tokens::{NewToken, Scope, Scopes};

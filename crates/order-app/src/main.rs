@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use order_app::{Application, Contract, Settings, Sources, telemetry};
+use order_app::{Application, Contract, NewToken, Scope, Settings, Sources, telemetry};
 use order_postgres::{Migration, MigrationState};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,8 +44,27 @@ enum Command {
         /// Where to.
         folder: PathBuf,
     },
+    /// Make access tokens.
+    Token {
+        #[command(subcommand)]
+        action: Token,
+    },
     /// Ask a running service whether it is alive; for a container's health check.
     Health,
+}
+
+#[derive(Subcommand)]
+enum Token {
+    /// Make a token, and show it this once, on the first line. On the second is what to add to the file that
+    /// `ORDERS__HTTP__TOKENS_FILE` names: the token's hash, its scopes and its name.
+    New {
+        /// What it allows; may be given more than once.
+        #[arg(long = "scope", required = true, value_enum)]
+        scopes: Vec<Scope>,
+        /// Whom it is for.
+        #[arg(long, default_value = "")]
+        name: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -70,16 +89,25 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let settings = Sources::of_this_process(arguments.config)?.load()?;
+    let settings = || Sources::of_this_process(arguments.config)?.load();
     match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(settings).await,
+        Command::Serve => serve(settings()?).await,
         Command::CheckConfig => {
+            let settings = settings()?;
+            settings.check_exposure()?;
             writeln!(std::io::stdout(), "{settings:#?}\nThe settings are valid.").context("failed to print")
         }
-        Command::Migrate { action } => migrate(&settings, &action).await,
-        Command::Contract { folder } => contract(&settings, &folder),
-        Command::Health => health(&settings).await,
+        Command::Migrate { action } => migrate(&settings()?, &action).await,
+        Command::Contract { folder } => contract(&settings()?, &folder),
+        Command::Token { action } => token(action),
+        Command::Health => health(&settings()?).await,
     }
+}
+
+fn token(action: Token) -> anyhow::Result<()> {
+    let Token::New { scopes, name } = action;
+    let NewToken { token, line } = NewToken::make(scopes.into_iter().collect(), &name)?;
+    writeln!(std::io::stdout(), "{token}\n{line}").context("failed to print")
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {

@@ -123,6 +123,42 @@ fn a_wrong_setting_is_refused_by_name_with_what_was_expected() {
 }
 
 #[test]
+fn who_is_reached_by_others_needs_tokens_or_says_that_it_wants_none() {
+    let exposure = |variables: &[(&str, &str)]| {
+        let settings = environment(variables).load().expect("valid");
+        settings.check_exposure().map_err(|fault| fault.to_string())
+    };
+    assert_eq!(exposure(&[]), Ok(()), "nobody else reaches loopback");
+    for address in ["[::1]:0", "127.8.8.8:80", "[::ffff:127.0.0.1]:80"] {
+        assert_eq!(exposure(&[("ORDERS__HTTP__ADDRESS", address)]), Ok(()));
+    }
+    for name in ["ORDERS__HTTP__ADDRESS", "ORDERS__MANAGEMENT__ADDRESS"] {
+        for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:80", "[::ffff:192.0.2.1]:80"] {
+            let text = exposure(&[(name, address)]).expect_err("others reach it");
+            assert!(
+                text.starts_with("ORDERS__HTTP__TOKENS_FILE: ") && text.contains(name),
+                "{text}"
+            );
+            for (told, value) in [
+                ("ORDERS__HTTP__TOKENS_FILE", "tokens"),
+                ("ORDERS__HTTP__INSECURE", "true"),
+            ] {
+                assert_eq!(exposure(&[(name, address), (told, value)]), Ok(()));
+            }
+        }
+    }
+    let both = [
+        ("ORDERS__HTTP__TOKENS_FILE", "tokens"),
+        ("ORDERS__HTTP__INSECURE", "true"),
+    ];
+    assert!(
+        exposure(&both)
+            .expect_err("they contradict")
+            .contains("give only one")
+    );
+}
+
+#[test]
 fn a_text_that_looks_like_a_number_stays_as_it_is() {
     let settings = environment(&[("ORDERS__NATS__STREAM", "007")])
         .load()

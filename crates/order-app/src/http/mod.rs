@@ -1,5 +1,6 @@
 //! The two listeners: orders for everyone, health and metrics for operators.
 
+mod access;
 #[expect(dead_code, reason = "the routes that take a body come next")]
 mod body;
 mod contract;
@@ -12,6 +13,7 @@ mod problem_pages;
 mod publishing;
 mod request_id;
 
+pub(crate) use access::{Access, check_access, needed_by_operators, needed_by_the_public};
 pub(crate) use body::BodyLimits;
 pub use contract::{Contract, Document};
 pub(crate) use documents::{Documents, configure_documents};
