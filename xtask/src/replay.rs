@@ -11,9 +11,9 @@ use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use jiff::{SignedDuration, Timestamp};
 use order_domain::{
-    Batch, BusError, CacheSize, Coherence, Health, IngestSettings, Ingestor, OrderBus, OrderCache,
-    OrderDocument, OrderRepository, OrderStream, OrderUid, RepositoryError, Revision, StoreOutcome,
-    StoreReport,
+    Batch, BusError, CacheSize, Coherence, FoundOrders, Health, IngestSettings, Ingestor, OrderBus,
+    OrderCache, OrderDocument, OrderPage, OrderQuery, OrderRepository, OrderStream, OrderUid,
+    RepositoryError, Revision, StoreOutcome, StoreReport,
 };
 use order_nats::{NatsOrderBus, NatsReplay, ReplayFrom, ReplayProgress};
 use tokio_util::sync::CancellationToken;
@@ -182,6 +182,14 @@ impl OrderRepository for Counting {
 
     async fn find(&self, uid: &OrderUid) -> Result<Option<OrderDocument>, RepositoryError> {
         self.inner.find(uid).await
+    }
+
+    async fn find_many(&self, uids: &[OrderUid], max_bytes: usize) -> Result<FoundOrders, RepositoryError> {
+        self.inner.find_many(uids, max_bytes).await
+    }
+
+    async fn page(&self, query: &OrderQuery) -> Result<OrderPage, RepositoryError> {
+        self.inner.page(query).await
     }
 
     fn newest(&self, limit: usize) -> OrderStream<'_> {

@@ -22,8 +22,8 @@ use tokio_util::task::TaskTracker;
 use crate::config::Settings;
 use crate::http::{
     Access, BodyLimits, Contract, Documents, ManagementState, check_access, configure_documents,
-    configure_management, configure_orders, configure_problem_pages, configure_publishing,
-    needed_by_operators, needed_by_the_public, not_found, with_request_id,
+    configure_lookup, configure_management, configure_order_lists, configure_orders, configure_problem_pages,
+    configure_publishing, needed_by_operators, needed_by_the_public, not_found, with_request_id,
 };
 
 /// The whole service, built but not yet running.
@@ -108,6 +108,8 @@ impl Application {
                 .configure(configure_orders)
                 .configure(configure_documents)
                 .configure(configure_publishing)
+                .configure(configure_order_lists)
+                .configure(configure_lookup)
                 .configure(configure_problem_pages)
                 .default_service(web::to(not_found))
         })

@@ -6,6 +6,7 @@ mod document;
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
 mod order;
+mod order_query;
 mod ports;
 mod revision;
 #[cfg(feature = "testing")]
@@ -19,6 +20,7 @@ pub use amount::{Amount, AmountError};
 pub use batch::{Batch, Reduced, RevisedOrder};
 pub use document::OrderDocument;
 pub use order::{Delivery, Item, Order, OrderParts, Payment};
+pub use order_query::{OrderFilter, OrderPlace, OrderQuery, SearchText, SearchTextError};
 pub use ports::*;
 pub use revision::{Revision, RevisionError};
 pub use uid::{OrderUid, OrderUidError};

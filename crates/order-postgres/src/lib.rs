@@ -7,6 +7,7 @@ mod connector;
 mod dead_letters;
 mod failure;
 mod listener;
+mod lists;
 mod migrations;
 mod pool;
 mod postgres;

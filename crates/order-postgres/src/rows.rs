@@ -1,7 +1,7 @@
 //! Rows read back as orders.
 
 use order_domain::{
-    Amount, Delivery, Item, OrderDocument, OrderParts, OrderUid, Payment, Revision, UtcDateTime,
+    Amount, Delivery, Item, OrderDocument, OrderParts, OrderPlace, OrderUid, Payment, Revision, UtcDateTime,
 };
 use rust_decimal::Decimal;
 use tokio_postgres::Row;
@@ -45,12 +45,60 @@ macro_rules! item_columns {
     };
 }
 
-pub(crate) use {delivery_columns, item_columns, order_columns, payment_columns};
+/// What [`whole_order`] reads, from rows under the name `orders` that [`parts_of_orders`] has joined to their parts.
+macro_rules! whole_order_columns {
+    () => {
+        concat!(
+            $crate::rows::order_columns!(),
+            ", ",
+            $crate::rows::delivery_columns!(),
+            ", ",
+            $crate::rows::payment_columns!(),
+            ", items.*"
+        )
+    };
+}
 
-/// How many columns each of the above reads.
-pub(crate) const ORDER_WIDTH: usize = 14;
-pub(crate) const DELIVERY_WIDTH: usize = 7;
-pub(crate) const PAYMENT_WIDTH: usize = 10;
+/// Joins rows under the name `orders` to their parts: one statement, and so one version of each order whatever is committed
+/// meanwhile. The parts are looked up row by row, by their keys; no plan can read a whole table for them.
+macro_rules! parts_of_orders {
+    () => {
+        concat!(
+            " LEFT JOIN LATERAL (SELECT * FROM delivery WHERE delivery.order_uid = orders.order_uid LIMIT 1) AS delivery ON TRUE
+              LEFT JOIN LATERAL (SELECT * FROM payment WHERE payment.order_uid = orders.order_uid LIMIT 1) AS payment ON TRUE
+              CROSS JOIN LATERAL (
+                  SELECT ",
+            $crate::rows::item_columns!(),
+            "     FROM (SELECT * FROM items WHERE items.order_uid = orders.order_uid ORDER BY position) AS sorted
+              ) AS items "
+        )
+    };
+}
+
+pub(crate) use {
+    delivery_columns, item_columns, order_columns, parts_of_orders, payment_columns, whole_order_columns,
+};
+
+/// Where in a whole order each part begins, and where its columns end.
+const DELIVERY_AT: usize = 14;
+const PAYMENT_AT: usize = DELIVERY_AT + 7;
+const ITEMS_AT: usize = PAYMENT_AT + 10;
+pub(crate) const WHOLE_WIDTH: usize = ITEMS_AT + 12;
+
+/// A whole order. A part that is missing reads as NULL, and that as an error which names its column: better than half an order.
+pub(crate) fn whole_order(row: &Row) -> Result<OrderDocument, Failure> {
+    Ok(StoredOrder::read(row, 0)?.document(
+        delivery(row, DELIVERY_AT)?,
+        payment(row, PAYMENT_AT)?,
+        items(row, ITEMS_AT)?,
+    ))
+}
+
+/// Whether [`whole_order`] will find all parts.
+pub(crate) fn is_whole(row: &Row) -> Result<bool, Failure> {
+    let is_there = |at| Ok::<_, Failure>(get::<Option<&str>>(row, at)?.is_some());
+    Ok(is_there(DELIVERY_AT)? && is_there(PAYMENT_AT)?)
+}
 
 /// An order without what stands in the other tables.
 pub(crate) struct StoredOrder {
@@ -89,6 +137,14 @@ impl StoredOrder {
 
     pub(crate) fn uid(&self) -> &OrderUid {
         &self.parts.order_uid
+    }
+
+    /// Where it stands in every list.
+    pub(crate) fn place(self) -> OrderPlace {
+        OrderPlace {
+            date_created: self.parts.date_created,
+            order_uid: self.parts.order_uid,
+        }
     }
 
     /// The whole order, rendered.

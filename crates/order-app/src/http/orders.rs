@@ -80,7 +80,7 @@ fn wait(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
 }
 
 /// Whether the caller rather has an error than an order that is not proven.
-fn requires_proof(request: &HttpRequest) -> bool {
+pub(super) fn requires_proof(request: &HttpRequest) -> bool {
     request
         .headers()
         .get_all(header::CACHE_CONTROL)

@@ -15,4 +15,6 @@ pub use commit_log::{CommitLog, CommitLogError, LogChange, LogCursor, LogEntry, 
 pub use dead_letters::{
     DeadLetter, DeadLetterError, DeadLetterQuery, DeadLetterState, DeadLetters, StoredDeadLetter,
 };
-pub use repository::{OrderRepository, OrderStream, RepositoryError, StoreOutcome, StoreReport};
+pub use repository::{
+    FoundOrders, OrderPage, OrderRepository, OrderStream, RepositoryError, StoreOutcome, StoreReport,
+};

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-use crate::{Batch, LogCursor, OrderDocument, OrderUid, Revision};
+use crate::{Batch, LogCursor, OrderDocument, OrderPlace, OrderQuery, OrderUid, Revision};
 
 /// Where orders are kept for good.
 #[async_trait]
@@ -31,6 +31,23 @@ pub trait OrderRepository: Send + Sync {
     /// stored.
     async fn find(&self, uid: &OrderUid) -> Result<Option<OrderDocument>, RepositoryError>;
 
+    /// The newest committed versions of many orders, in the order of `uids`, all of one snapshot taken after the call.
+    ///
+    /// Each MUST be as [`find`](Self::find) answers it. Together they MUST have at most `max_bytes` of JSON, but the first that is
+    /// found is answered whatever it has; which uids this leaves unanswered is told. `uids` has no uid twice.
+    async fn find_many(&self, uids: &[OrderUid], max_bytes: usize) -> Result<FoundOrders, RepositoryError>;
+
+    /// One page of the orders that fit a filter, those created last first, all of one snapshot taken after the call.
+    ///
+    /// - Each MUST be whole, as [`find`](Self::find) answers it, and MUST fit the filter byte by byte.
+    /// - They MUST come in the order of their [`OrderPlace`], greatest first, without leaving one out that lies between the
+    ///   query's place and the last one answered.
+    /// - A page MUST end at the query's limits, but MUST have one order at least if there is one and the limit is not 0. `next` MUST be
+    ///   there exactly if more would have come.
+    ///
+    /// So an order whose date does not change stands once in the pages that begin with it stored, however much is stored meanwhile.
+    async fn page(&self, query: &OrderQuery) -> Result<OrderPage, RepositoryError>;
+
     /// At most `limit` orders, those created last first, in chunks, all of one snapshot taken after the call.
     ///
     /// Memory in use MUST NOT grow with `limit`.
@@ -39,6 +56,25 @@ pub trait OrderRepository: Send + Sync {
 
 /// Orders in chunks, as [`OrderRepository::newest`] reads them. It ends after the first error.
 pub type OrderStream<'a> = BoxStream<'a, Result<Vec<OrderDocument>, RepositoryError>>;
+
+/// What [`OrderRepository::find_many`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundOrders {
+    /// The orders, as they were asked for.
+    pub orders: Vec<OrderDocument>,
+    /// How many of the uids are answered, from the first on: those of them that are not among `orders` do not exist. Nothing is
+    /// said of the rest, for which there was no room.
+    pub answered: usize,
+}
+
+/// What [`OrderRepository::page`] read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OrderPage {
+    /// The orders, those created last first.
+    pub orders: Vec<OrderDocument>,
+    /// Where the next page begins, after this place; `None` if this is the last one.
+    pub next: Option<OrderPlace>,
+}
 
 /// What became of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]

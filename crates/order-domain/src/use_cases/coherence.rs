@@ -104,6 +104,16 @@ impl Coherence {
         }
     }
 
+    /// Keeps what a read answered, be it that there is no such order.
+    pub(crate) fn keep(&self, ticket: &FillTicket, uid: &OrderUid, found: Option<&OrderDocument>) {
+        match found {
+            Some(document) => {
+                self.fill(ticket, document.clone());
+            }
+            None => self.fill_absent(ticket, uid),
+        }
+    }
+
     /// Puts what a read found, unless a change of the order was applied since the ticket was taken; answers whether it was put.
     pub fn fill(&self, ticket: &FillTicket, document: OrderDocument) -> bool {
         self.cache.put_if(document, &|| {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::answer_room::AnswerRoom;
 use crate::{
     Coherence, DatabaseReach, Health, Lookup, OrderDocument, OrderRepository, OrderUid, RepositoryError,
 };
@@ -37,6 +38,8 @@ pub struct ReadSettings {
     pub max_wait: Duration,
     /// How many callers may wait at once. Further ones are turned away.
     pub max_waiters: usize,
+    /// How many bytes of answers of many orders may be in memory together, from before they are read until they are sent.
+    pub answers_max_bytes: usize,
 }
 
 impl Default for ReadSettings {
@@ -48,6 +51,7 @@ impl Default for ReadSettings {
             probe_every: Duration::from_secs(1),
             max_wait: Duration::from_secs(30),
             max_waiters: 10_000,
+            answers_max_bytes: 64 * 1024 * 1024,
         }
     }
 }
@@ -74,10 +78,11 @@ pub enum FindError {
 
 /// Reads orders: from the cache while it is proven, else by one database read for all who wait for the same order.
 pub struct OrderService {
-    repository: Arc<dyn OrderRepository>,
-    coherence: Arc<Coherence>,
-    health: Arc<Health>,
-    settings: ReadSettings,
+    pub(super) repository: Arc<dyn OrderRepository>,
+    pub(super) coherence: Arc<Coherence>,
+    pub(super) health: Arc<Health>,
+    pub(super) settings: ReadSettings,
+    pub(super) room: AnswerRoom,
     /// Where reads run. A caller who hangs up, or whose worker ends, must not take a shared read with it.
     runtime: Handle,
     reads: Arc<Mutex<HashMap<OrderUid, SharedRead>>>,
@@ -107,6 +112,7 @@ impl OrderService {
             repository,
             coherence,
             health,
+            room: AnswerRoom::new(settings.answers_max_bytes),
             settings,
             runtime,
             reads: Arc::default(),
@@ -128,17 +134,16 @@ impl OrderService {
             Lookup::Unproven {
                 document,
                 age: Some(age),
-            } if !proof_required && age < self.settings.stale_if_error => Some(Found {
+            } if self.may_be_stale(age, proof_required) => Some(Found {
                 document,
                 age: Some(age),
             }),
             Lookup::Absent => return Ok(None),
             Lookup::Unproven { .. } | Lookup::Unknown => None,
         };
-        let answer = match self.health.database() {
-            DatabaseReach::InReach => self.read(uid).await,
-            DatabaseReach::Lost if self.is_probe() => self.read(uid).await,
-            DatabaseReach::Lost | DatabaseReach::NotYet => Err(FindError::Unavailable),
+        let answer = match self.may_read() {
+            true => self.read(uid).await,
+            false => Err(FindError::Unavailable),
         };
         match (answer, fallback) {
             (Ok(document), _) => Ok(document.map(|document| Found { document, age: None })),
@@ -187,6 +192,28 @@ impl OrderService {
         }
     }
 
+    /// Whether an order that was last proven so long ago is better than none.
+    pub(super) fn may_be_stale(&self, age: Duration, proof_required: bool) -> bool {
+        !proof_required && age < self.settings.stale_if_error
+    }
+
+    /// Whether the database is to be asked at all.
+    pub(super) fn may_read(&self) -> bool {
+        match self.health.database() {
+            DatabaseReach::InReach => true,
+            DatabaseReach::Lost => self.is_probe(),
+            DatabaseReach::NotYet => false,
+        }
+    }
+
+    /// Lets a read run to its end, whatever becomes of its caller and of the caller's own thread.
+    pub(super) async fn on_runtime<T: Send + 'static>(
+        &self,
+        read: impl Future<Output = Result<T, FindError>> + Send + 'static,
+    ) -> Result<T, FindError> {
+        self.runtime.spawn(read).await.unwrap_or(Err(FindError::Other))
+    }
+
     /// Whether this read is the one that tries a database out of reach. All others are answered at once instead of each waiting for
     /// its own time-out.
     fn is_probe(&self) -> bool {
@@ -223,24 +250,9 @@ impl OrderService {
         let (reads, deadline) = (Arc::clone(&self.reads), self.settings.deadline);
         let task = self.runtime.spawn(async move {
             let ticket = coherence.begin_fill(&uid);
-            let answer = match timeout(deadline, repository.find(&uid)).await {
-                Ok(Ok(found)) => Ok(found),
-                Ok(Err(RepositoryError::Unavailable(error))) => {
-                    tracing::debug!(%error, "failed to read an order");
-                    Err(FindError::Unavailable)
-                }
-                Ok(Err(error)) => {
-                    tracing::error!(%error, "failed to read an order");
-                    Err(FindError::Other)
-                }
-                Err(_) => Err(FindError::Unavailable),
-            };
-            match &answer {
-                Ok(Some(document)) => {
-                    coherence.fill(&ticket, document.clone());
-                }
-                Ok(None) => coherence.fill_absent(&ticket, &uid),
-                Err(_) => {}
+            let answer = within(deadline, repository.find(&uid)).await;
+            if let Ok(found) = &answer {
+                coherence.keep(&ticket, &uid, found.as_ref());
             }
             // A read begun later, because this one was too old to join, stays.
             let mut reads = lock(&reads);
@@ -254,6 +266,25 @@ impl OrderService {
             .boxed()
             .shared();
         SharedRead { began, answer }
+    }
+}
+
+/// What a database read answers within its deadline.
+pub(super) async fn within<T>(
+    deadline: Duration,
+    read: impl Future<Output = Result<T, RepositoryError>>,
+) -> Result<T, FindError> {
+    match timeout(deadline, read).await {
+        Ok(Ok(read)) => Ok(read),
+        Ok(Err(RepositoryError::Unavailable(error))) => {
+            tracing::debug!(%error, "failed to read orders");
+            Err(FindError::Unavailable)
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "failed to read orders");
+            Err(FindError::Other)
+        }
+        Err(_) => Err(FindError::Unavailable),
     }
 }
 

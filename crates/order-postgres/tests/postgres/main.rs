@@ -4,6 +4,7 @@ mod contract;
 mod database;
 mod faults;
 mod following;
+mod lists;
 mod migrations;
 mod proxy;
 mod round_trip;

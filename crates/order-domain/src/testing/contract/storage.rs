@@ -18,10 +18,12 @@ use crate::{
 
 mod commit_log;
 mod dead_letters;
+mod lists;
 mod orders;
 
 pub use commit_log::*;
 pub use dead_letters::*;
+pub use lists::*;
 pub use orders::*;
 
 /// Makes the storage that one rule is tested on.
@@ -69,6 +71,17 @@ macro_rules! order_storage_contract {
             the_newest_are_those_created_last
             the_newest_are_of_one_snapshot
             the_newest_come_in_chunks
+
+            pages_hold_every_order_once_and_newest_first
+            orders_of_one_moment_are_paged_by_uid
+            a_page_holds_exactly_what_fits_every_filter
+            texts_are_searched_byte_by_byte
+            a_page_ends_at_its_bytes_and_holds_one_order_at_least
+            the_orders_of_a_page_are_whole_while_they_are_replaced
+            paging_skips_and_repeats_nothing_while_others_are_stored
+            many_orders_are_found_at_once_in_the_order_asked_for
+            many_orders_end_at_their_bytes_and_say_where
+            many_orders_are_whole_while_they_are_replaced
 
             an_empty_log_has_a_head
             a_commit_is_one_entry_that_names_what_changed

@@ -1,5 +1,6 @@
 //! A storage that is maps behind a lock.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -13,8 +14,9 @@ use tokio::sync::watch;
 
 use crate::{
     Batch, CommitLog, CommitLogError, DeadLetterError, DeadLetterQuery, DeadLetterState, DeadLetters,
-    LogChange, LogCursor, LogEntry, LogPage, Order, OrderDocument, OrderParts, OrderRepository, OrderStream,
-    OrderUid, RepositoryError, Revision, StoreOutcome, StoreReport, StoredDeadLetter,
+    FoundOrders, LogChange, LogCursor, LogEntry, LogPage, Order, OrderDocument, OrderFilter, OrderPage,
+    OrderParts, OrderPlace, OrderQuery, OrderRepository, OrderStream, OrderUid, RepositoryError, Revision,
+    SearchText, StoreOutcome, StoreReport, StoredDeadLetter,
 };
 
 /// How many orders [`OrderRepository::newest`] answers at once.
@@ -190,11 +192,57 @@ impl Data {
         cursor
     }
 
-    fn newest(&self, limit: usize) -> Vec<(Revision, Arc<OrderParts>)> {
-        let mut orders: Vec<_> = self.orders.values().cloned().collect();
-        orders.sort_by(|(_, a), (_, b)| (b.date_created, &b.order_uid).cmp(&(a.date_created, &a.order_uid)));
-        orders.truncate(limit);
+    /// The orders that fit, those created last first.
+    fn newest(&self, fits: impl Fn(&OrderParts) -> bool) -> Vec<(Revision, Arc<OrderParts>)> {
+        let mut orders: Vec<_> = self
+            .orders
+            .values()
+            .filter(|(_, parts)| fits(parts))
+            .cloned()
+            .collect();
+        orders.sort_by_cached_key(|(_, parts)| Reverse(place(parts)));
         orders
+    }
+
+    fn page(&self, query: &OrderQuery) -> OrderPage {
+        let after = query.after.as_ref();
+        let fits = |parts: &OrderParts| {
+            fits(parts, &query.filter) && after.is_none_or(|after| place(parts) < *after)
+        };
+        let mut page = OrderPage::default();
+        let (mut bytes, mut last) = (0, None);
+        for (revision, parts) in self.newest(fits) {
+            let document = OrderDocument::from_stored(&parts, revision);
+            bytes += document.json.len();
+            let is_full =
+                page.orders.len() == query.limit || (bytes > query.max_bytes && !page.orders.is_empty());
+            if is_full {
+                page.next = last;
+                break;
+            }
+            last = Some(place(&parts));
+            page.orders.push(document);
+        }
+        page
+    }
+
+    fn find_many(&self, uids: &[OrderUid], max_bytes: usize) -> FoundOrders {
+        let (mut orders, mut bytes) = (Vec::new(), 0);
+        for (answered, uid) in uids.iter().enumerate() {
+            let Some((revision, parts)) = self.orders.get(uid) else {
+                continue;
+            };
+            let document = OrderDocument::from_stored(parts, *revision);
+            bytes += document.json.len();
+            if bytes > max_bytes && !orders.is_empty() {
+                return FoundOrders { orders, answered };
+            }
+            orders.push(document);
+        }
+        FoundOrders {
+            orders,
+            answered: uids.len(),
+        }
     }
 
     fn read_after(&self, cursor: LogCursor, limit: usize) -> LogPage {
@@ -213,6 +261,20 @@ impl Data {
         let complete = at + 1 + entries.len() == self.log.len();
         LogPage::Entries { entries, complete }
     }
+}
+
+fn place(parts: &OrderParts) -> OrderPlace {
+    OrderPlace {
+        date_created: parts.date_created,
+        order_uid: parts.order_uid.clone(),
+    }
+}
+
+fn fits(parts: &OrderParts, filter: &OrderFilter) -> bool {
+    let fits = |wanted: &Option<SearchText>, has: &str| wanted.as_ref().is_none_or(|it| it.as_str() == has);
+    fits(&filter.track_number, &parts.track_number)
+        && fits(&filter.customer_id, &parts.customer_id)
+        && fits(&filter.transaction, &parts.payment.transaction)
 }
 
 #[async_trait]
@@ -237,12 +299,23 @@ impl OrderRepository for MemoryStore {
         Ok(stored.map(|(revision, parts)| OrderDocument::from_stored(&parts, revision)))
     }
 
+    async fn find_many(&self, uids: &[OrderUid], max_bytes: usize) -> Result<FoundOrders, RepositoryError> {
+        Ok(self
+            .reach(RepositoryError::Unavailable)?
+            .find_many(uids, max_bytes))
+    }
+
+    async fn page(&self, query: &OrderQuery) -> Result<OrderPage, RepositoryError> {
+        Ok(self.reach(RepositoryError::Unavailable)?.page(query))
+    }
+
     fn newest(&self, limit: usize) -> OrderStream<'_> {
         let snapshot =
-            stream::once(async move { Ok(self.reach(RepositoryError::Unavailable)?.newest(limit)) });
-        let chunks = snapshot.flat_map(|read: Result<Vec<_>, RepositoryError>| match read {
+            stream::once(async move { Ok(self.reach(RepositoryError::Unavailable)?.newest(|_| true)) });
+        let chunks = snapshot.flat_map(move |read: Result<Vec<_>, RepositoryError>| match read {
             Err(error) => stream::iter(vec![Err(error)]).boxed(),
             Ok(orders) => stream::iter(orders)
+                .take(limit)
                 .map(|(revision, parts): (Revision, Arc<OrderParts>)| {
                     OrderDocument::from_stored(&parts, revision)
                 })

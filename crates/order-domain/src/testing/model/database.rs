@@ -10,9 +10,9 @@ use futures::{StreamExt, stream};
 
 use super::world::{Broken, Life, World};
 use crate::{
-    Batch, CommitLog, CommitLogError, DeadLetterError, DeadLetterQuery, DeadLetters, LogCursor, LogPage,
-    OrderDocument, OrderRepository, OrderStream, OrderUid, RepositoryError, Revision, StoreReport,
-    StoredDeadLetter,
+    Batch, CommitLog, CommitLogError, DeadLetterError, DeadLetterQuery, DeadLetters, FoundOrders, LogCursor,
+    LogPage, OrderDocument, OrderPage, OrderQuery, OrderRepository, OrderStream, OrderUid, RepositoryError,
+    Revision, StoreReport, StoredDeadLetter,
 };
 
 /// One replica's connections to the database.
@@ -77,6 +77,22 @@ impl OrderRepository for Connection {
         let found = self.world.stored(uid);
         self.travel(slow).await?;
         Ok(found)
+    }
+
+    async fn find_many(&self, uids: &[OrderUid], max_bytes: usize) -> Result<FoundOrders, RepositoryError> {
+        let slow = self.world.plan.slow_reads;
+        self.travel(slow).await?;
+        let found = self.world.store.find_many(uids, max_bytes).await?;
+        self.travel(slow).await?;
+        Ok(found)
+    }
+
+    async fn page(&self, query: &OrderQuery) -> Result<OrderPage, RepositoryError> {
+        let slow = self.world.plan.slow_reads;
+        self.travel(slow).await?;
+        let page = self.world.store.page(query).await?;
+        self.travel(slow).await?;
+        Ok(page)
     }
 
     fn newest(&self, limit: usize) -> OrderStream<'_> {

@@ -15,21 +15,21 @@ use crate::{
     ReadSettings, RevisedOrder, Revision,
 };
 
-const REVISION: Revision = Revision {
+pub(super) const REVISION: Revision = Revision {
     published_at: 1,
     sequence: 1,
 };
 
-struct Fixture {
-    repository: Arc<Scripted>,
-    coherence: Arc<Coherence>,
+pub(super) struct Fixture {
+    pub(super) repository: Arc<Scripted>,
+    pub(super) coherence: Arc<Coherence>,
     health: Arc<Health>,
-    service: Arc<OrderService>,
+    pub(super) service: Arc<OrderService>,
 }
 
 impl Fixture {
     /// A proven cache without orders over a repository that has the order "a".
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let repository = Scripted::new();
         let stored = RevisedOrder {
             revision: REVISION,
@@ -60,7 +60,7 @@ impl Fixture {
         }
     }
 
-    async fn find(&self, uid: &str) -> Result<Option<Found>, FindError> {
+    pub(super) async fn find(&self, uid: &str) -> Result<Option<Found>, FindError> {
         self.service
             .find(&OrderUid::new(uid).expect("a good uid"), false)
             .await
@@ -73,14 +73,14 @@ impl Fixture {
     }
 
     /// The database goes away, and the lease with it.
-    async fn lose_database(&self) {
+    pub(super) async fn lose_database(&self) {
         self.repository.always_fail(Some(unavailable));
         advance(Duration::from_secs(3)).await;
         self.health.database_lost(&"scripted");
     }
 }
 
-fn document() -> OrderDocument {
+pub(super) fn document() -> OrderDocument {
     sample_order("a").document(REVISION)
 }
 

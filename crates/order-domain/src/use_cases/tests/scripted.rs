@@ -7,7 +7,10 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::testing::memory::MemoryStore;
-use crate::{Batch, OrderDocument, OrderRepository, OrderStream, OrderUid, RepositoryError, StoreReport};
+use crate::{
+    Batch, FoundOrders, OrderDocument, OrderPage, OrderQuery, OrderRepository, OrderStream, OrderUid,
+    RepositoryError, StoreReport,
+};
 
 /// A [`MemoryStore`] that fails, rejects and waits as it is told.
 pub(super) struct Scripted {
@@ -70,7 +73,7 @@ impl Scripted {
         self.plan().batches.clone()
     }
 
-    /// How often an order was looked for.
+    /// How often the repository was asked for orders: for one, for many, or for a page.
     pub(super) fn finds(&self) -> usize {
         self.plan().finds
     }
@@ -127,6 +130,18 @@ impl OrderRepository for Scripted {
         self.plan().finds += 1;
         self.pass().await?;
         self.inner.find(uid).await
+    }
+
+    async fn find_many(&self, uids: &[OrderUid], max_bytes: usize) -> Result<FoundOrders, RepositoryError> {
+        self.plan().finds += 1;
+        self.pass().await?;
+        self.inner.find_many(uids, max_bytes).await
+    }
+
+    async fn page(&self, query: &OrderQuery) -> Result<OrderPage, RepositoryError> {
+        self.plan().finds += 1;
+        self.pass().await?;
+        self.inner.page(query).await
     }
 
     fn newest(&self, limit: usize) -> OrderStream<'_> {
