@@ -6,9 +6,10 @@ mod order_schema;
 mod schemathesis;
 mod tutorial;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use order_app::{Contract, Settings};
+use order_app::{Contract, NewToken, Settings};
+use order_tests::Shop;
 use serde_json::Value;
 
 /// A folder or file under `docs`.
@@ -32,4 +33,14 @@ fn validator(document: &Value, pointer: &str) -> jsonschema::Validator {
         .should_validate_formats(true)
         .build(&root)
         .unwrap_or_else(|error| panic!("{pointer}: {error}"))
+}
+
+/// Lets the replicas that are started from here on ask for tokens, and answers one with these scopes.
+fn require_tokens(shop: &mut Shop, scopes: &str) -> String {
+    let scopes = scopes.parse().expect("there are such scopes");
+    let NewToken { token, line } = NewToken::make(scopes, "a test").expect("a token");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.tokens", shop.stream()));
+    std::fs::write(&file, line).expect("the file can be written");
+    shop.set("HTTP__TOKENS_FILE", &file.to_string_lossy());
+    token
 }

@@ -1,7 +1,8 @@
 //! `docs/api.md`, run as it stands: every command on the page, and what the page says that it answers.
 //!
 //! A block of `console` holds commands after `$ ` and, below each, what it prints. A line of the page stands for one line; `…` in it stands for
-//! any text, and a line of only `…` for any lines. The addresses of the page are those of a service by its defaults.
+//! any text, and a line of only `…` for any lines. The addresses of the page are those of a service by its defaults, and of one that asks for
+//! tokens.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::path::Path;
 use order_tests::Shop;
 use tokio::process::Command;
 
-use crate::docs;
+use crate::{docs, require_tokens};
 
 /// A command of the page, and what it is to print.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,13 +26,16 @@ async fn every_command_of_the_tutorial_answers_what_the_page_says() {
     let steps = steps(&page);
     assert!(!steps.is_empty());
 
-    let shop = Shop::open().await;
-    let replica = shop.replica().await;
+    let mut shop = Shop::open().await;
+    let open = shop.replica().await;
+    let token = require_tokens(&mut shop, "read");
+    let closed = shop.replica().await;
     let folder = std::env::temp_dir().join(format!("order-tracker-tutorial-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let addresses = [
-        ("127.0.0.1:8080", address(replica.url())),
-        ("127.0.0.1:8081", address(replica.management_url())),
+        ("127.0.0.1:8080", address(open.url())),
+        ("127.0.0.1:8081", address(open.management_url())),
+        ("127.0.0.1:9080", address(closed.url())),
     ];
     let mut wrong = String::new();
     for step in &steps {
@@ -40,7 +44,7 @@ async fn every_command_of_the_tutorial_answers_what_the_page_says() {
             .fold(step.command.clone(), |command, (shown, real)| {
                 command.replace(shown, real)
             });
-        let printed = run(&command, &folder).await;
+        let printed = run(&command, &folder, &token).await;
         let printed = addresses
             .iter()
             .fold(printed, |printed, (shown, real)| printed.replace(real, shown));
@@ -51,7 +55,8 @@ async fn every_command_of_the_tutorial_answers_what_the_page_says() {
     }
     assert!(wrong.is_empty(), "docs/api.md is not true:\n{wrong}");
     std::fs::remove_dir_all(&folder).expect("the folder is ours");
-    replica.stop().await;
+    open.stop().await;
+    closed.stop().await;
     shop.close().await;
 }
 
@@ -59,9 +64,10 @@ fn address(url: &str) -> &str {
     url.trim_start_matches("http://")
 }
 
-async fn run(command: &str, folder: &Path) -> String {
+async fn run(command: &str, folder: &Path, token: &str) -> String {
     let output = Command::new("bash")
         .args(["-c", command])
+        .env("TOKEN", token)
         .current_dir(folder)
         .output()
         .await;

@@ -52,7 +52,10 @@ impl Documents {
             }
         });
         // Swagger UI would have the document judged by a server of its makers'.
-        let swagger_ui = Config::from("../api/openapi.json").validator_url("none");
+        let swagger_ui = Config::from("../api/openapi.json")
+            .validator_url("none")
+            .use_base_layout()
+            .deep_linking(true);
         Documents {
             served: served.collect(),
             swagger_ui: Arc::new(swagger_ui),

@@ -4,6 +4,7 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, guard, web};
 use order_domain::{Faults, IdempotencyKey, OrderPublisher, PublishError, TraceParent};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::body::Body;
 use super::problem::{PlacedFault, Problem, ProblemKind};
@@ -12,7 +13,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// What is answered when the broker has stored an order.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Accepted {
     /// The order's name.
     order_uid: String,

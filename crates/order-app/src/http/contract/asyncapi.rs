@@ -38,6 +38,12 @@ pub(super) fn document(subject: &str) -> Value {
                 "messages": [{ "$ref": "#/channels/orders/messages/order" }],
                 "summary": "Takes an order, stores it, and serves it from then on.",
             },
+            "publishOrder": {
+                "action": "send",
+                "channel": { "$ref": "#/channels/orders" },
+                "messages": [{ "$ref": "#/channels/orders/messages/order" }],
+                "summary": "Publishes an order that came by `POST /api/v1/orders`, as canonical JSON.",
+            },
         },
         "components": {
             "messages": {

@@ -42,7 +42,11 @@ impl Contract {
         let subject = settings.nats.subject.as_str();
         Contract {
             documents: [
-                Document::new(openapi, "application/json", &openapi::document()),
+                Document::new(
+                    openapi,
+                    "application/json",
+                    &openapi::document(settings.http.tokens_file.is_some()),
+                ),
                 Document::new(asyncapi, "application/json", &asyncapi::document(subject)),
                 Document::new(order_schema, "application/schema+json", &OrderSchema::new()),
             ],

@@ -9,13 +9,18 @@ use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, Ref, RefOr, Required, Schema};
 
 use super::schemas::PROBLEM;
 use crate::http::problem::{PROBLEM_JSON, ProblemKind};
+use crate::tokens::Scope;
 
 /// Where schemas stand in the document.
 pub(super) const SCHEMAS: &str = "#/components/schemas/";
+
+/// The name of the way to authenticate.
+pub(super) const TOKEN: &str = "token";
 
 /// What every operation may answer besides its own.
 const ALWAYS: [ProblemKind; 2] = [ProblemKind::BadRequest, ProblemKind::Internal];
@@ -122,6 +127,36 @@ pub(super) fn as_head(operation: &Operation, id: &str) -> Operation {
     head
 }
 
+/// How a caller authenticates.
+pub(super) fn token() -> SecurityScheme {
+    let token = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some(
+            "A token that has the scope of the operation, made by `order-tracker token new`.",
+        ));
+    SecurityScheme::Http(token.build())
+}
+
+/// Says that an operation needs a token with this scope, or does where tokens are asked for, and what it answers without.
+pub(super) fn require_token(operation: &mut Operation, scope: Scope, always: bool, is_head: bool) {
+    let token = SecurityRequirement::new(TOKEN, [scope.name()]);
+    operation.security = Some(match always {
+        true => vec![token],
+        false => vec![SecurityRequirement::default(), token],
+    });
+    for kind in [ProblemKind::Unauthorized, ProblemKind::Forbidden] {
+        let status = kind.status().as_u16();
+        let mut answer = problem(status, &[kind]).build();
+        if is_head {
+            answer.content.clear();
+        }
+        operation
+            .responses
+            .responses
+            .insert(status.to_string(), answer.into());
+    }
+}
+
 /// An answer with a JSON body of this schema.
 pub(super) fn json_answer(description: &str, schema: &str) -> ResponseBuilder {
     let content = Content::new(Some(Ref::new(format!("{SCHEMAS}{schema}"))));
@@ -194,7 +229,7 @@ fn problem(status: u16, kinds: &[ProblemKind]) -> ResponseBuilder {
         .examples_from_iter(examples);
     let mut answer = answer(&meaning.join("\n")).content(PROBLEM_JSON, content.build());
     let headers: &[&str] = match status {
-        401 => &["X-Request-Id", "WWW-Authenticate"],
+        401 | 403 => &["X-Request-Id", "WWW-Authenticate"],
         503 => &["X-Request-Id", "Retry-After"],
         _ => &["X-Request-Id"],
     };

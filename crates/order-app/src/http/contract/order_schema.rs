@@ -58,6 +58,11 @@ pub(super) fn uid() -> ObjectBuilder {
         ))
 }
 
+/// The schema of a text by which orders are searched.
+pub(super) fn searchable_text() -> ObjectBuilder {
+    text(limits::SEARCHABLE_TEXT_BYTES).min_length(Some(1))
+}
+
 /// Which orders a schema describes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -84,6 +89,15 @@ impl Form {
         match (self, field.other_names) {
             (Form::CamelCase, [other, ..]) => other,
             _ => field.name,
+        }
+    }
+
+    /// How it is not spelt, where it is read.
+    fn other_name_of(self, field: &Field) -> Option<&'static str> {
+        match (self, field.other_names) {
+            (Form::SnakeCase, [other, ..]) => Some(other),
+            (Form::CamelCase, [_, ..]) => Some(field.name),
+            _ => None,
         }
     }
 
@@ -137,6 +151,17 @@ impl Describer<'_> {
         if form == Form::Written {
             object = object.additional_properties(Some(AdditionalProperties::FreeForm(false)));
         }
+        let others: Vec<_> = fields
+            .iter()
+            .filter_map(|field| form.other_name_of(field))
+            .collect();
+        if !others.is_empty() {
+            // In one spelling no field can be given twice.
+            let own = ObjectBuilder::new()
+                .schema_type(Type::String)
+                .pattern(Some(format!("^(?!({})$)", others.join("|"))));
+            object = object.property_names(Some(Schema::from(own)));
+        }
         if fields == ORDER_FIELDS {
             object = object
                 .description(Some(form.description()))
@@ -159,13 +184,9 @@ impl Describer<'_> {
         let or = |value: Value| optional.then_some(value);
         match field.kind {
             FieldKind::Uid => uid().into(),
-            FieldKind::Text { max_bytes } => typed(Type::String)
+            FieldKind::Text { max_bytes } => text(max_bytes)
+                .schema_type(or_null(Type::String))
                 .min_length(field.required.then_some(1))
-                .max_length(Some(max_bytes))
-                .pattern(Some(NO_NUL))
-                .description(Some(format!(
-                    "At most {max_bytes} bytes in UTF-8, where a character has 1 to 4; no NUL."
-                )))
                 .default(or(json!("")))
                 .into(),
             FieldKind::Amount => typed(Type::Number)
@@ -202,6 +223,17 @@ impl Describer<'_> {
             }
         }
     }
+}
+
+/// A text of at most so many bytes. A schema counts characters, and no text has more of those.
+fn text(max_bytes: usize) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .max_length(Some(max_bytes))
+        .pattern(Some(NO_NUL))
+        .description(Some(format!(
+            "At most {max_bytes} bytes in UTF-8, where a character has 1 to 4; no NUL."
+        )))
 }
 
 fn integer(schema: ObjectBuilder, bits: u32) -> ObjectBuilder {
@@ -242,8 +274,7 @@ fn new_order(root: &str) -> RefOr<Schema> {
         .item(name(Form::SnakeCase))
         .item(name(Form::CamelCase))
         .description(Some(
-            "An order to publish, in either spelling. They may even be mixed, but no field may be given twice, in either \
-             spelling. An integer is written without fraction and exponent: `1.0` is refused.",
+            "An order to publish, in either spelling. An integer is written without fraction and exponent: `1.0` is refused.",
         ))
         .into()
 }
