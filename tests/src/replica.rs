@@ -1,5 +1,6 @@
 //! One running service, in this process.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -109,6 +110,12 @@ impl Client {
     /// Where its management listener is.
     pub fn management_url(&self) -> &str {
         &self.management_url
+    }
+
+    /// Where the public listener is, for those who speak to it without HTTP's manners.
+    pub fn address(&self) -> SocketAddr {
+        let address = self.url().trim_start_matches("http://");
+        address.parse().expect("an address")
     }
 
     /// Waits until it is ready and its cache is proven.

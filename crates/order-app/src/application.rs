@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
-use actix_web::{App, HttpServer, web};
+use actix_web::dev::ServerHandle;
+use actix_web::{App, web};
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_domain::{
@@ -21,9 +21,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Settings;
 use crate::http::{
-    Access, BodyLimits, Contract, Documents, ManagementState, check_access, configure_documents,
-    configure_lookup, configure_management, configure_order_lists, configure_orders, configure_problem_pages,
-    configure_publishing, needed_by_operators, needed_by_the_public, not_found, with_request_id,
+    Access, BodyLimits, Contract, Documents, Listener, ListenerOptions, ManagementState, ServerCertificate,
+    check_access, configure_documents, configure_lookup, configure_management, configure_order_lists,
+    configure_orders, configure_problem_pages, configure_publishing, listen, needed_by_operators,
+    needed_by_the_public, not_found, with_compression, with_cors, with_request_id,
 };
 
 /// The whole service, built but not yet running.
@@ -34,19 +35,9 @@ pub struct Application {
     coherence: Arc<Coherence>,
     health: Arc<Health>,
     access: Option<Arc<Access>>,
+    certificate: Option<Arc<ServerCertificate>>,
     public: Listener,
     management: Listener,
-}
-
-struct Listener {
-    addresses: Vec<SocketAddr>,
-    server: Server,
-}
-
-impl Listener {
-    fn address(&self) -> SocketAddr {
-        self.addresses[0]
-    }
 }
 
 impl Application {
@@ -55,7 +46,7 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// A listener cannot be bound, or a setting of an adapter is of no use.
+    /// A listener cannot be bound, the certificate cannot be used, or a setting of an adapter is of no use.
     pub async fn build(settings: Settings, metrics: Option<PrometheusHandle>) -> anyhow::Result<Self> {
         settings.check_exposure()?;
         let access = settings.http.tokens_file.clone().map(|path| {
@@ -91,11 +82,24 @@ impl Application {
             0 => std::thread::available_parallelism()?.get(),
             workers => workers,
         };
-        let deadline = settings.shutdown.deadline.as_secs();
+        let certificate = match (&settings.http.tls_certificate, &settings.http.tls_key) {
+            (Some(certificate), Some(key)) => Some(Arc::new(ServerCertificate::read(certificate, key)?)),
+            _ => None,
+        };
+        let options = |workers| ListenerOptions::new(&settings.http, workers, settings.shutdown.deadline);
         let cannot_listen = |address| move || format!("failed to listen on {address}");
         let (for_public, for_operators) = (access.clone(), access.clone());
-        let public = HttpServer::new(move || {
-            let access = for_public.clone();
+        let slow = settings.http.slow_request;
+        let public = ListenerOptions {
+            tls: certificate
+                .as_ref()
+                .map(ServerCertificate::acceptor)
+                .transpose()?,
+            ..options(workers)
+        };
+        let origins = Arc::new(settings.http.cors_origins.clone());
+        let public = listen(settings.http.address, public, move || {
+            let (access, origins) = (for_public.clone(), Arc::clone(&origins));
             App::new()
                 .app_data(service.clone())
                 .app_data(publisher.clone())
@@ -104,7 +108,9 @@ impl Application {
                 .wrap_fn(move |request, service| {
                     check_access(access.as_deref(), needed_by_the_public, request, service)
                 })
-                .wrap_fn(with_request_id)
+                .wrap_fn(with_compression)
+                .wrap_fn(move |request, service| with_cors(&origins, request, service))
+                .wrap_fn(move |request, service| with_request_id(slow, request, service))
                 .configure(configure_orders)
                 .configure(configure_documents)
                 .configure(configure_publishing)
@@ -113,36 +119,23 @@ impl Application {
                 .configure(configure_problem_pages)
                 .default_service(web::to(not_found))
         })
-        .workers(workers)
-        .disable_signals()
-        .shutdown_timeout(deadline)
-        .bind(settings.http.address)
         .with_context(cannot_listen(settings.http.address))?;
-        let management = HttpServer::new(move || {
+        let management = listen(settings.management.address, options(1), move || {
             let access = for_operators.clone();
             App::new()
                 .app_data(state.clone())
                 .wrap_fn(move |request, service| {
                     check_access(access.as_deref(), needed_by_operators, request, service)
                 })
-                .wrap_fn(with_request_id)
+                .wrap_fn(move |request, service| with_request_id(slow, request, service))
                 .configure(configure_management)
                 .default_service(web::to(not_found))
         })
-        .workers(1)
-        .disable_signals()
-        .shutdown_timeout(deadline)
-        .bind(settings.management.address)
         .with_context(cannot_listen(settings.management.address))?;
         Ok(Application {
-            public: Listener {
-                addresses: public.addrs(),
-                server: public.run(),
-            },
-            management: Listener {
-                addresses: management.addrs(),
-                server: management.run(),
-            },
+            certificate,
+            public,
+            management,
             settings,
             store,
             bus,
@@ -154,12 +147,12 @@ impl Application {
 
     /// Where the public listener listens.
     pub fn address(&self) -> SocketAddr {
-        self.public.address()
+        self.public.address
     }
 
     /// Where the operators' listener listens.
     pub fn management_address(&self) -> SocketAddr {
-        self.management.address()
+        self.management.address
     }
 
     /// Runs until told to stop, then ends in order: unready, drain, stop taking, hand back, finish the batch in hand.
@@ -177,6 +170,7 @@ impl Application {
             coherence,
             health,
             access,
+            certificate,
             public,
             management,
         } = self;
@@ -207,6 +201,10 @@ impl Application {
         tasks.spawn(warm);
         if let Some(access) = access {
             let follow = access.follow(settings.http.tokens_poll);
+            tasks.spawn(stop_following.clone().run_until_cancelled_owned(follow));
+        }
+        if let Some(certificate) = certificate {
+            let follow = certificate.follow(settings.http.tls_reload_every);
             tasks.spawn(stop_following.clone().run_until_cancelled_owned(follow));
         }
         {

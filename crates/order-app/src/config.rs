@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use actix_web::http::header::HeaderValue;
 use config::{Config, Environment, File, FileFormat};
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
 use order_domain::{FollowerSettings, IngestSettings, PublishSettings, ReadSettings, WarmUpSettings};
@@ -72,6 +73,29 @@ pub struct HttpSettings {
     /// How long a body may take to arrive.
     #[serde(with = "duration")]
     pub body_timeout: Duration,
+    /// How many connections may be open at once; more wait to be accepted.
+    pub max_connections: usize,
+    /// How long a connection may rest between two requests.
+    #[serde(with = "duration")]
+    pub keep_alive: Duration,
+    /// How long a request's head may take to arrive, and a TLS handshake.
+    #[serde(with = "duration")]
+    pub head_timeout: Duration,
+    /// How long an answer may wait for more of it to be taken.
+    #[serde(with = "duration")]
+    pub write_timeout: Duration,
+    /// From how long on a request is logged as slow.
+    #[serde(with = "duration")]
+    pub slow_request: Duration,
+    /// Pages of which origins may read the answers.
+    pub cors_origins: Origins,
+    /// A PEM file of the certificate and those that it hangs on. With its key: the listener speaks TLS.
+    pub tls_certificate: Option<PathBuf>,
+    /// A PEM file of the certificate's key.
+    pub tls_key: Option<PathBuf>,
+    /// How often the two are looked at for changes.
+    #[serde(with = "duration")]
+    pub tls_reload_every: Duration,
     /// The file of access tokens. Without one everyone may do everything, which is only allowed where nobody else comes: on loopback.
     pub tokens_file: Option<PathBuf>,
     /// How often that file is looked at.
@@ -89,10 +113,75 @@ impl Default for HttpSettings {
             max_body_bytes: 1024 * 1024,
             max_bodies_bytes: 64 * 1024 * 1024,
             body_timeout: Duration::from_secs(10),
+            max_connections: 16_384,
+            keep_alive: Duration::from_secs(75),
+            head_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(30),
+            slow_request: Duration::from_secs(1),
+            cors_origins: Origins::default(),
+            tls_certificate: None,
+            tls_key: None,
+            tls_reload_every: Duration::from_mins(1),
             tokens_file: None,
             tokens_poll: Duration::from_secs(1),
             insecure: false,
         }
+    }
+}
+
+/// Origins such as `https://shop.example`, or `*` for all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "OneOrMany")]
+pub struct Origins(Vec<String>);
+
+/// In a TOML file a list, in a variable a text with commas.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Origins {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether any origin is one of them.
+    pub fn are_all(&self) -> bool {
+        self.0.iter().any(|origin| origin == "*")
+    }
+
+    /// What a page of this origin is told in return, if it is one of them.
+    pub(crate) fn allow(&self, origin: &HeaderValue) -> Option<HeaderValue> {
+        if self.are_all() {
+            return Some(HeaderValue::from_static("*"));
+        }
+        let is_known = self.0.iter().any(|known| known.as_bytes() == origin.as_bytes());
+        is_known.then(|| origin.clone())
+    }
+}
+
+impl TryFrom<OneOrMany> for Origins {
+    type Error = String;
+
+    fn try_from(origins: OneOrMany) -> Result<Self, Self::Error> {
+        let origins = match origins {
+            OneOrMany::One(origins) => origins.split(',').map(str::to_owned).collect(),
+            OneOrMany::Many(origins) => origins,
+        };
+        let origins = origins.into_iter().map(|origin| {
+            let origin = origin.trim().to_ascii_lowercase();
+            let authority = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
+            let is_origin = authority.is_some_and(|it| !it.is_empty() && !it.contains(['/', '?', '#', '@']));
+            if is_origin || origin == "*" {
+                Ok(origin)
+            } else {
+                Err(format!("{origin:?} is no origin such as https://shop.example"))
+            }
+        });
+        Ok(Origins(origins.collect::<Result<_, _>>()?))
     }
 }
 
@@ -181,7 +270,7 @@ impl Default for LogSettings {
     fn default() -> Self {
         LogSettings {
             format: LogFormat::Auto,
-            filter: "info,actix_server=warn,async_nats=warn".to_owned(),
+            filter: "info,actix_http=off,actix_server=warn,async_nats=warn".to_owned(),
         }
     }
 }
@@ -370,6 +459,28 @@ impl Settings {
             .check()
             .map_err(|error| ConfigFault::new("ORDERS__NATS", error))?;
         let rules = [
+            (
+                self.http.tls_certificate.is_some() == self.http.tls_key.is_some(),
+                "ORDERS__HTTP__TLS_CERTIFICATE",
+                "goes with ORDERS__HTTP__TLS_KEY: give both or none",
+            ),
+            (
+                self.http.max_connections > 0,
+                "ORDERS__HTTP__MAX_CONNECTIONS",
+                "must be at least 1",
+            ),
+            (
+                self.http.max_body_bytes <= self.http.max_bodies_bytes,
+                "ORDERS__HTTP__MAX_BODIES_BYTES",
+                "must be at least ORDERS__HTTP__MAX_BODY_BYTES",
+            ),
+            (
+                !self.http.head_timeout.is_zero()
+                    && !self.http.body_timeout.is_zero()
+                    && !self.http.write_timeout.is_zero(),
+                "ORDERS__HTTP__HEAD_TIMEOUT",
+                "must be more than 0, as ORDERS__HTTP__BODY_TIMEOUT and ORDERS__HTTP__WRITE_TIMEOUT",
+            ),
             (
                 self.read.join_within < self.read.deadline && self.read.join_within < self.cache.lease,
                 "ORDERS__READ__JOIN_WITHIN",

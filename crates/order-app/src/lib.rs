@@ -8,7 +8,7 @@ mod tokens;
 
 pub use application::Application;
 pub use config::{
-    CacheSettings, ConfigFault, HttpSettings, LogFormat, LogSettings, ManagementSettings, Settings,
+    CacheSettings, ConfigFault, HttpSettings, LogFormat, LogSettings, ManagementSettings, Origins, Settings,
     ShutdownSettings, Sources, StartupSettings,
 };
 pub use http::{Contract, Document};

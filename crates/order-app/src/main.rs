@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use order_app::{Application, Contract, NewToken, Scope, Settings, Sources, telemetry};
 use order_postgres::{Migration, MigrationState};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -122,6 +123,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             upkeep.run_upkeep();
         }
     });
+    raise_open_files(settings.http.max_connections);
     let application = Application::build(settings, Some(metrics)).await?;
     let stop = CancellationToken::new();
     let told = stop.clone();
@@ -134,6 +136,26 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         told.cancel();
     });
     application.run(stop).await
+}
+
+/// Every connection is an open file, and most systems allow a process 1,024 of them until it asks for more.
+fn raise_open_files(max_connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "failed to allow this process more open files");
+    }
+    let allowed = getrlimit(Resource::Nofile).current;
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < max_connections as u64) {
+        tracing::warn!(
+            allowed,
+            max_connections,
+            "fewer files may be open than connections"
+        );
+    }
 }
 
 async fn migrate(settings: &Settings, action: &Migrate) -> anyhow::Result<()> {

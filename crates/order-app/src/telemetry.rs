@@ -1,11 +1,17 @@
 //! Logs and metrics of the process.
 
+use std::fmt;
 use std::io::IsTerminal;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{LogFormat, LogSettings};
+use crate::http::with_current_request_id;
 
 /// Most answers take less than half a millisecond, so the buckets begin well below. In seconds.
 const BUCKETS: [f64; 14] = [
@@ -33,10 +39,54 @@ pub fn init_logs(settings: &LogSettings) -> anyhow::Result<()> {
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
+            .map_event_format(|format| WithRequestId { format, as_json })
             .try_init(),
-        false => logs.try_init(),
+        false => logs
+            .map_event_format(|format| WithRequestId { format, as_json })
+            .try_init(),
     };
-    started.map_err(|error| anyhow::anyhow!("failed to start logging: {error}"))
+    started.map_err(|error| anyhow::anyhow!("failed to start logging: {error}"))?;
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or_default();
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(location, message, "panicked");
+    }));
+    Ok(())
+}
+
+/// Names the request in each line that is logged while it is worked on. A span would say the same, and cost every request that
+/// logs nothing.
+struct WithRequestId<F> {
+    format: F,
+    as_json: bool,
+}
+
+impl<S, N, F> FormatEvent<S, N> for WithRequestId<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        with_current_request_id(|id| match id {
+            None => self.format.format_event(context, writer, event),
+            Some(id) if self.as_json => {
+                let mut line = String::new();
+                self.format.format_event(context, Writer::new(&mut line), event)?;
+                let rest = line.strip_prefix('{').ok_or(fmt::Error)?;
+                write!(writer, "{{\"request_id\":{},{rest}", serde_json::json!(id))
+            }
+            Some(id) => {
+                write!(writer, "[{id}] ")?;
+                self.format.format_event(context, writer, event)
+            }
+        })
+    }
 }
 
 /// Collects metrics from here on. [`PrometheusHandle::run_upkeep`] must be called from time to time, or memory grows.

@@ -116,6 +116,17 @@ fn a_wrong_setting_is_refused_by_name_with_what_was_expected() {
             "less than ORDERS__CACHE__LEASE",
         ),
         ("ORDERS__SHUTDOWN__DEADLINE", "6s", "more than"),
+        (
+            "ORDERS__HTTP__TLS_CERTIFICATE",
+            "shop.crt",
+            "ORDERS__HTTP__TLS_KEY",
+        ),
+        ("ORDERS__HTTP__CORS_ORIGINS", "https://a,b", "no origin"),
+        (
+            "ORDERS__HTTP__MAX_BODIES_BYTES",
+            "1",
+            "ORDERS__HTTP__MAX_BODY_BYTES",
+        ),
     ] {
         let text = fault(&[(name, value)]);
         assert!(text.starts_with(name) && text.contains(expected), "{text}");

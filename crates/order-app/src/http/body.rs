@@ -146,3 +146,111 @@ fn take(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Pro
             TryAcquireError::Closed => Problem::new(ProblemKind::Internal),
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::error::PayloadError;
+    use actix_web::http::header::HeaderName;
+    use actix_web::test::TestRequest;
+    use futures::stream::{self, LocalBoxStream};
+
+    use super::*;
+
+    type Chunks = LocalBoxStream<'static, Result<web::Bytes, PayloadError>>;
+
+    fn limits() -> web::Data<BodyLimits> {
+        web::Data::new(BodyLimits::new(&HttpSettings {
+            max_body_bytes: 10,
+            max_bodies_bytes: 15,
+            body_timeout: Duration::from_millis(20),
+            ..HttpSettings::default()
+        }))
+    }
+
+    fn chunks(chunks: &[&'static str]) -> Chunks {
+        let chunks: Vec<_> = chunks
+            .iter()
+            .map(|chunk| Ok(web::Bytes::from_static(chunk.as_bytes())))
+            .collect();
+        stream::iter(chunks).boxed_local()
+    }
+
+    async fn take_in(
+        limits: &web::Data<BodyLimits>,
+        headers: &[(HeaderName, &str)],
+        chunks: Chunks,
+    ) -> Result<Body, Problem> {
+        let mut request = TestRequest::post().app_data(limits.clone());
+        for header in headers {
+            request = request.append_header(header.clone());
+        }
+        let mut payload = Payload::Stream { payload: chunks };
+        Body::from_request(&request.to_http_request(), &mut payload).await
+    }
+
+    fn kind(read: Result<Body, Problem>) -> Option<ProblemKind> {
+        read.err().map(|problem| problem.kind())
+    }
+
+    const JSON: (HeaderName, &str) = (header::CONTENT_TYPE, "application/json; charset=utf-8");
+
+    #[actix_web::test]
+    async fn a_body_comes_in_pieces() {
+        let body = take_in(&limits(), &[JSON], chunks(&["[1,", "2]"])).await;
+        let body = body.expect("it is within the limits");
+        assert_eq!(body.parse::<Vec<u8>>().expect("two numbers"), [1, 2]);
+        assert_eq!(
+            body.parse::<String>().map_err(|problem| problem.kind()),
+            Err(ProblemKind::BadJson)
+        );
+    }
+
+    #[actix_web::test]
+    async fn only_plain_json_is_read() {
+        for headers in [
+            &[][..],
+            &[(header::CONTENT_TYPE, "text/plain")],
+            &[JSON, (header::CONTENT_ENCODING, "gzip")],
+        ] {
+            let read = take_in(&limits(), headers, chunks(&["1"])).await;
+            assert_eq!(kind(read), Some(ProblemKind::UnsupportedMediaType));
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_body_that_is_too_large_is_turned_away_whether_or_not_it_said_so() {
+        let said = [JSON, (header::CONTENT_LENGTH, "11")];
+        let read = take_in(&limits(), &said, stream::pending().boxed_local()).await;
+        assert_eq!(kind(read), Some(ProblemKind::PayloadTooLarge));
+        let read = take_in(&limits(), &[JSON], chunks(&["123456", "78901"])).await;
+        assert_eq!(kind(read), Some(ProblemKind::PayloadTooLarge));
+        let read = take_in(&limits(), &[JSON], chunks(&["12345", "67890"])).await;
+        assert_eq!(kind(read), None);
+    }
+
+    #[actix_web::test]
+    async fn a_body_that_does_not_end_is_not_waited_for() {
+        let endless = chunks(&["1"]).chain(stream::pending()).boxed_local();
+        let read = take_in(&limits(), &[JSON], endless).await;
+        assert_eq!(kind(read), Some(ProblemKind::RequestTimeout));
+    }
+
+    #[actix_web::test]
+    async fn all_bodies_in_hand_share_one_limit() {
+        let limits = limits();
+        let first = take_in(&limits, &[JSON], chunks(&["1234567890"])).await;
+        let second = take_in(&limits, &[JSON], chunks(&["123456"])).await;
+        assert_eq!(kind(second), Some(ProblemKind::Overloaded));
+        drop(first);
+        assert_eq!(kind(take_in(&limits, &[JSON], chunks(&["123456"])).await), None);
+    }
+
+    #[actix_web::test]
+    async fn a_body_that_breaks_off_is_no_body() {
+        let broken = chunks(&["1"])
+            .chain(stream::iter([Err(PayloadError::Incomplete(None))]))
+            .boxed_local();
+        let read = take_in(&limits(), &[JSON], broken).await;
+        assert_eq!(kind(read), Some(ProblemKind::BadRequest));
+    }
+}

@@ -168,6 +168,7 @@ impl Problem {
     }
 
     /// Which kind it is.
+    #[cfg(test)]
     pub(crate) fn kind(&self) -> ProblemKind {
         self.kind
     }
