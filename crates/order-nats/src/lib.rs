@@ -12,7 +12,7 @@ mod topology;
 mod unreadable;
 
 pub use address::{NatsUrl, NatsUrlError, Secret};
-pub use bus::{Backlog, NatsOrderBus};
+pub use bus::NatsOrderBus;
 pub use names::{NatsName, NatsNameError, NatsSubject, NatsSubjectError};
 pub use replay::{NatsReplay, ReplayFrom, ReplayProgress};
 pub use settings::{NatsSettings, NatsSettingsError};

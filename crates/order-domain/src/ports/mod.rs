@@ -7,7 +7,7 @@ mod dead_letters;
 mod repository;
 
 pub use bus::{
-    AckToken, BusError, BusState, IncomingMessage, OrderBus, OutgoingMessage, PublishAck, RawMessage,
+    AckToken, Backlog, BusError, BusState, IncomingMessage, OrderBus, OutgoingMessage, PublishAck, RawMessage,
     Subscription, TakeLimits,
 };
 pub use cache::{CacheSize, OrderCache};
