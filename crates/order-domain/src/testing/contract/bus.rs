@@ -15,8 +15,8 @@ use futures::FutureExt;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    AckToken, Backlog, BusState, IncomingMessage, OrderBus, OutgoingMessage, PublishAck, Revision, Subscription,
-    TakeLimits,
+    AckToken, Backlog, BusState, IncomingMessage, OrderBus, OutgoingMessage, PublishAck, Revision,
+    Subscription, TakeLimits,
 };
 
 /// Makes the bus that one rule is tested on.

@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::{
-    AckToken, Backlog, BusError, BusState, IncomingMessage, OrderBus, OutgoingMessage, PublishAck, RawMessage,
-    Revision, Subscription, TakeLimits,
+    AckToken, Backlog, BusError, BusState, IncomingMessage, OrderBus, OutgoingMessage, PublishAck,
+    RawMessage, Revision, Subscription, TakeLimits,
 };
 
 /// An [`OrderBus`] in memory, with handles for what a real one does at its worst: it stamps what it is told, is cut off,
