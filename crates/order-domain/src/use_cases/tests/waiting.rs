@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use crate::testing::memory::{MemoryBus, MemoryCache, MemoryStore};
 use crate::testing::orders::sample_order_version;
 use crate::{
-    Batch, Coherence, CommitLog, FindError, FollowerSettings, Found, Health, LogChange, LogFollower,
-    OrderDocument, OrderRepository, OrderService, OrderStream, OrderUid, ReadSettings, RepositoryError,
-    RevisedOrder, Revision, StoreReport,
+    Batch, Coherence, CommitLog, FindError, FollowerSettings, Found, FoundOrders, Health, LogChange,
+    LogFollower, OrderDocument, OrderPage, OrderQuery, OrderRepository, OrderService, OrderStream, OrderUid,
+    ReadSettings, RepositoryError, RevisedOrder, Revision, StoreReport,
 };
 
 const REVISION: Revision = Revision {
@@ -40,6 +40,14 @@ impl OrderRepository for LateReads {
         let let_go = self.answers.acquire().await.expect("it is never closed");
         let_go.forget();
         found
+    }
+
+    async fn find_many(&self, uids: &[OrderUid], max_bytes: usize) -> Result<FoundOrders, RepositoryError> {
+        self.store.find_many(uids, max_bytes).await
+    }
+
+    async fn page(&self, query: &OrderQuery) -> Result<OrderPage, RepositoryError> {
+        self.store.page(query).await
     }
 
     fn newest(&self, limit: usize) -> OrderStream<'_> {
