@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt, stream};
 use order_domain::testing::orders::{sample_order, sample_order_version};
 use order_domain::{Order, UtcDateTime};
-use order_tests::{Answer, Client, Shop};
+use order_tests::{Answer, Client, Shop, eventually};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -41,7 +41,16 @@ fn next(answer: &Answer) -> Option<String> {
 async fn walk(client: &Client, path: &str) -> Vec<String> {
     let (mut all, mut path) = (Vec::new(), path.to_owned());
     loop {
-        let answer = get(client, &path).await;
+        // A machine that is busy with other tests may be too slow for a page's deadline.
+        let mut answer = None;
+        let is_answered = eventually(async || {
+            let got = get(client, &path).await;
+            let is_answer = got.status != StatusCode::SERVICE_UNAVAILABLE;
+            answer = Some(got);
+            is_answer
+        });
+        assert!(is_answered.await, "{path}: {answer:?}");
+        let answer = answer.expect("it was asked");
         assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
         let page = answer.json();
         all.extend(uids(&page["orders"]).into_iter().map(str::to_owned));
@@ -330,7 +339,7 @@ async fn paging_skips_and_repeats_nothing_while_orders_are_stored() {
     page_through(3_000, 300).await;
 }
 
-/// The same as large as it was asked for. Takes minutes; see docs/api.md.
+/// The same with as many as a shop has.
 #[tokio::test]
 #[ignore = "takes minutes"]
 async fn paging_through_100_000_orders_while_10_000_are_stored() {
@@ -342,6 +351,7 @@ async fn paging_through_100_000_orders_while_10_000_are_stored() {
 ///
 /// Each order whose date stays is seen once. One whose date changes while the pages are read may be seen at either date, at
 /// both, or, where it moves from a page to come to one that was read, at none: that holds for any list, and is not counted.
+#[expect(clippy::print_stdout, reason = "the counts are what the long run is for")]
 async fn page_through(count: usize, changes: usize) {
     let shop = Shop::open().await;
     let replica = shop.replica().await;

@@ -8,9 +8,8 @@ use async_nats::{Client, Request, RequestErrorKind};
 use order_domain::{BusError, OutgoingMessage, PublishAck};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use crate::instruments::PublishInstruments;
 use crate::settings::NatsSettings;
 
 /// What one permit of the window stands for. It also bounds how many tiny messages are on their way at once.
@@ -28,7 +27,6 @@ pub(crate) struct Publisher {
     within: Duration,
     window: Semaphore,
     permits: u32,
-    instruments: PublishInstruments,
 }
 
 /// The broker's answer.
@@ -53,18 +51,10 @@ impl Publisher {
             within: settings.publish_timeout,
             window: Semaphore::new(permits as usize),
             permits,
-            instruments: PublishInstruments::new(settings),
         }
     }
 
     pub(crate) async fn publish(&self, message: OutgoingMessage) -> Result<PublishAck, BusError> {
-        let began = Instant::now();
-        let answer = self.publish_within(message).await;
-        self.instruments.record(began, &answer);
-        answer
-    }
-
-    async fn publish_within(&self, message: OutgoingMessage) -> Result<PublishAck, BusError> {
         let headers = headers(&message)?;
         let header_bytes: usize = message
             .headers

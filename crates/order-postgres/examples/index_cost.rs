@@ -8,7 +8,7 @@
 
 use std::env::args;
 use std::error::Error;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use order_domain::testing::orders::sample_order;
 use order_domain::{Batch, Order, OrderRepository, OrderUid, RevisedOrder, Revision, UtcDateTime};
@@ -46,6 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (orders, rounds): (usize, usize) = (orders.parse()?, rounds.parse()?);
     let mut settings = PostgresSettings::new(url.parse()?);
     settings.schema = SchemaName::new(schema)?;
+    settings.batch_deadline = Duration::from_mins(1);
     migrate(&settings).await?;
     let store = PostgresStore::connect(&settings)?;
     let (session, connection) = tokio_postgres::connect(url, NoTls).await?;
