@@ -19,13 +19,15 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::backlog::BacklogWatch;
 use crate::config::Settings;
 use crate::http::{
     Access, BodyLimits, Contract, Documents, Listener, ListenerOptions, ManagementState, ServerCertificate,
     check_access, configure_documents, configure_lookup, configure_management, configure_order_lists,
     configure_orders, configure_problem_pages, configure_publishing, listen, needed_by_operators,
-    needed_by_the_public, not_found, with_compression, with_cors, with_request_id,
+    needed_by_the_public, not_found, with_compression, with_cors, with_request_id, with_timing,
 };
+use crate::scrape::Scrape;
 
 /// The whole service, built but not yet running.
 pub struct Application {
@@ -36,6 +38,8 @@ pub struct Application {
     health: Arc<Health>,
     access: Option<Arc<Access>>,
     certificate: Option<Arc<ServerCertificate>>,
+    /// Only where someone can ask for it.
+    backlog: Option<Arc<BacklogWatch>>,
     public: Listener,
     management: Listener,
 }
@@ -72,10 +76,18 @@ impl Application {
         ));
         let body_limits = web::Data::new(BodyLimits::new(&settings.http));
         let documents = web::Data::new(Documents::new(&Contract::new(&settings)));
+        let scrape = metrics.map(|collected| Scrape {
+            collected,
+            health: Arc::clone(&health),
+            coherence: Arc::clone(&coherence),
+            store: store.clone(),
+            backlog: Arc::new(BacklogWatch::new(Arc::clone(&bus) as Arc<dyn OrderBus>)),
+        });
+        let backlog = scrape.as_ref().map(|scrape| Arc::clone(&scrape.backlog));
         let state = web::Data::new(ManagementState {
             health: Arc::clone(&health),
             coherence: Arc::clone(&coherence),
-            metrics,
+            scrape,
         });
 
         let workers = match settings.http.workers {
@@ -111,6 +123,7 @@ impl Application {
                 .wrap_fn(with_compression)
                 .wrap_fn(move |request, service| with_cors(&origins, request, service))
                 .wrap_fn(move |request, service| with_request_id(slow, request, service))
+                .wrap_fn(with_timing)
                 .configure(configure_orders)
                 .configure(configure_documents)
                 .configure(configure_publishing)
@@ -128,6 +141,7 @@ impl Application {
                     check_access(access.as_deref(), needed_by_operators, request, service)
                 })
                 .wrap_fn(move |request, service| with_request_id(slow, request, service))
+                .wrap_fn(with_timing)
                 .configure(configure_management)
                 .default_service(web::to(not_found))
         })
@@ -142,6 +156,7 @@ impl Application {
             coherence,
             health,
             access,
+            backlog,
         })
     }
 
@@ -171,6 +186,7 @@ impl Application {
             health,
             access,
             certificate,
+            backlog,
             public,
             management,
         } = self;
@@ -206,6 +222,9 @@ impl Application {
         if let Some(certificate) = certificate {
             let follow = certificate.follow(settings.http.tls_reload_every);
             tasks.spawn(stop_following.clone().run_until_cancelled_owned(follow));
+        }
+        if let Some(backlog) = backlog {
+            tasks.spawn(stop_following.clone().run_until_cancelled_owned(backlog.run()));
         }
         {
             let (stop_taking, stop_following) = (stop_taking.clone(), stop_following.clone());

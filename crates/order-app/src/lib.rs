@@ -1,8 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 mod application;
+mod backlog;
+mod build_info;
 mod config;
 mod http;
+mod instruments;
+mod process;
+mod scrape;
 pub mod telemetry;
 mod tokens;
 

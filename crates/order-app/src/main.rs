@@ -119,7 +119,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let upkeep = metrics.clone();
     tokio::spawn(async move {
         loop {
-            tokio::time::sleep(Duration::from_secs(5)).await;
+            // Until then every request's duration is kept by itself.
+            tokio::time::sleep(Duration::from_secs(1)).await;
             upkeep.run_upkeep();
         }
     });

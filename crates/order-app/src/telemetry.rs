@@ -12,10 +12,18 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{LogFormat, LogSettings};
 use crate::http::with_current_request_id;
+use crate::instruments;
 
-/// Most answers take less than half a millisecond, so the buckets begin well below. In seconds.
-const BUCKETS: [f64; 14] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+/// Most answers take less than half a millisecond, so the buckets begin well below; an order may wait for days in the stream, so they
+/// end well above. In seconds.
+const SECONDS: [f64; 20] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    60.0, 600.0, 3_600.0, 86_400.0,
+];
+
+/// Batches, in messages.
+const MESSAGES: [f64; 11] = [
+    1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0,
 ];
 
 /// Logs to standard error from here on: for people on a terminal, as JSON elsewhere.
@@ -89,13 +97,20 @@ where
     }
 }
 
-/// Collects metrics from here on. [`PrometheusHandle::run_upkeep`] must be called from time to time, or memory grows.
+/// Collects metrics from here on: of what is built after this, since instruments are made only once.
+/// [`PrometheusHandle::run_upkeep`] must be called every second or so, or memory grows.
 ///
 /// # Errors
 ///
 /// There is a recorder already.
 pub fn init_metrics() -> anyhow::Result<PrometheusHandle> {
-    let builder =
-        PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?;
-    Ok(builder.install_recorder()?)
+    let collected = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_messages".to_owned()), &MESSAGES)?
+        .install_recorder()?;
+    instruments::describe_metrics();
+    order_domain::describe_metrics();
+    order_nats::describe_metrics();
+    order_postgres::describe_metrics();
+    Ok(collected)
 }

@@ -5,6 +5,7 @@ mod batch;
 mod document;
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
+mod instruments;
 mod order;
 mod order_query;
 mod ports;
@@ -19,6 +20,7 @@ mod wire;
 pub use amount::{Amount, AmountError};
 pub use batch::{Batch, Reduced, RevisedOrder};
 pub use document::OrderDocument;
+pub use instruments::describe_metrics;
 pub use order::{Delivery, Item, Order, OrderParts, Payment};
 pub use order_query::{OrderFilter, OrderPlace, OrderQuery, SearchText, SearchTextError};
 pub use ports::*;

@@ -7,8 +7,7 @@ use async_nats::connection::State;
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{self, Context};
 use async_trait::async_trait;
-use jiff::Timestamp;
-use order_domain::{BusError, BusState, OrderBus, OutgoingMessage, PublishAck, Subscription};
+use order_domain::{Backlog, BusError, BusState, OrderBus, OutgoingMessage, PublishAck, Subscription};
 use tokio::time::Instant;
 
 use crate::connection::{self, Link};
@@ -31,18 +30,6 @@ pub struct NatsOrderBus {
     last_opened: Arc<Mutex<Option<Opened>>>,
 }
 
-/// How far behind the consumer is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Backlog {
-    /// Messages that were not delivered yet.
-    pub undelivered: u64,
-    /// Messages that were delivered and not acknowledged yet.
-    pub unacknowledged: u64,
-    /// When the oldest message that is not acknowledged was published. Orders are lost when this is as long ago as the stream's
-    /// `max_age`; half of it is an alarm.
-    pub oldest: Option<Timestamp>,
-}
-
 impl NatsOrderBus {
     /// Begins to connect, and goes on for ever. The broker need not be there: until it is, the bus says that it is out of reach.
     ///
@@ -59,35 +46,6 @@ impl NatsOrderBus {
             settings: Arc::new(settings),
             last_opened: Arc::default(),
         })
-    }
-
-    /// How far behind the consumer is; for metrics.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`](BusError::Unavailable), also where there is no consumer yet.
-    pub async fn backlog(&self) -> Result<Backlog, BusError> {
-        let unavailable = |error: async_nats::Error| BusError::Unavailable(error);
-        let stream = self.jetstream.get_stream(self.settings.stream.as_str()).await;
-        let stream = stream.map_err(|error| unavailable(error.into()))?;
-        let consumer = stream.consumer_info(self.settings.consumer.as_str()).await;
-        let consumer = consumer.map_err(|error| unavailable(error.into()))?;
-        let mut backlog = Backlog {
-            undelivered: consumer.num_pending,
-            unacknowledged: consumer.num_ack_pending as u64,
-            oldest: None,
-        };
-        if backlog.undelivered + backlog.unacknowledged > 0 {
-            let sequence = consumer.ack_floor.stream_sequence + 1;
-            let which = Which {
-                sequence,
-                next_by_subject: Some(self.settings.subject.as_str()),
-            };
-            // `None` where it was acknowledged, or aged, since the consumer was asked.
-            let oldest = unreadable::fetch(&self.jetstream, &self.settings, which).await?;
-            backlog.oldest = oldest.map(|stored| stored.published_at);
-        }
-        Ok(backlog)
     }
 
     /// The same connection, for a consumer of another name.
@@ -167,6 +125,32 @@ impl OrderBus for NatsOrderBus {
             State::Connected => BusState::Connected,
             State::Pending | State::Disconnected => BusState::Disconnected,
         }
+    }
+
+    async fn backlog(&self) -> Result<Backlog, BusError> {
+        let unavailable = |error: async_nats::Error| BusError::Unavailable(error);
+        let stream = self.jetstream.get_stream(self.settings.stream.as_str()).await;
+        let stream = stream.map_err(|error| unavailable(error.into()))?;
+        let consumer = stream.consumer_info(self.settings.consumer.as_str()).await;
+        let consumer = consumer.map_err(|error| unavailable(error.into()))?;
+        let max_age = stream.cached_info().config.max_age;
+        let mut backlog = Backlog {
+            undelivered: consumer.num_pending,
+            unacknowledged: consumer.num_ack_pending as u64,
+            oldest: None,
+            kept_for: (!max_age.is_zero()).then_some(max_age),
+        };
+        if backlog.undelivered + backlog.unacknowledged > 0 {
+            let sequence = consumer.ack_floor.stream_sequence + 1;
+            let which = Which {
+                sequence,
+                next_by_subject: Some(self.settings.subject.as_str()),
+            };
+            // `None` where it was acknowledged, or aged, since the consumer was asked.
+            let oldest = unreadable::fetch(&self.jetstream, &self.settings, which).await?;
+            backlog.oldest = oldest.map(|stored| stored.published_at);
+        }
+        Ok(backlog)
     }
 }
 

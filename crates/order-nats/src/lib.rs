@@ -3,6 +3,7 @@
 mod address;
 mod bus;
 mod connection;
+mod instruments;
 mod names;
 mod publisher;
 mod replay;
@@ -12,7 +13,8 @@ mod topology;
 mod unreadable;
 
 pub use address::{NatsUrl, NatsUrlError, Secret};
-pub use bus::{Backlog, NatsOrderBus};
+pub use bus::NatsOrderBus;
+pub use instruments::describe_metrics;
 pub use names::{NatsName, NatsNameError, NatsSubject, NatsSubjectError};
 pub use replay::{NatsReplay, ReplayFrom, ReplayProgress};
 pub use settings::{NatsSettings, NatsSettingsError};

@@ -8,8 +8,9 @@ use async_nats::{Client, Request, RequestErrorKind};
 use order_domain::{BusError, OutgoingMessage, PublishAck};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use crate::instruments::PublishInstruments;
 use crate::settings::NatsSettings;
 
 /// What one permit of the window stands for. It also bounds how many tiny messages are on their way at once.
@@ -27,6 +28,7 @@ pub(crate) struct Publisher {
     within: Duration,
     window: Semaphore,
     permits: u32,
+    instruments: PublishInstruments,
 }
 
 /// The broker's answer.
@@ -51,10 +53,18 @@ impl Publisher {
             within: settings.publish_timeout,
             window: Semaphore::new(permits as usize),
             permits,
+            instruments: PublishInstruments::new(settings),
         }
     }
 
     pub(crate) async fn publish(&self, message: OutgoingMessage) -> Result<PublishAck, BusError> {
+        let began = Instant::now();
+        let answer = self.publish_within(message).await;
+        self.instruments.record(began, &answer);
+        answer
+    }
+
+    async fn publish_within(&self, message: OutgoingMessage) -> Result<PublishAck, BusError> {
         let headers = headers(&message)?;
         let header_bytes: usize = message
             .headers

@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{Context, ErrorCode};
 use async_trait::async_trait;
 use jiff::Timestamp;
-use order_domain::{BusError, BusState, OrderBus, OutgoingMessage, PublishAck, Subscription};
+use order_domain::{Backlog, BusError, BusState, OrderBus, OutgoingMessage, PublishAck, Subscription};
 
 use crate::bus::{NatsOrderBus, not_connected};
 use crate::names::NatsName;
@@ -176,5 +176,9 @@ impl OrderBus for NatsReplay {
 
     fn state(&self) -> BusState {
         self.bus.state()
+    }
+
+    async fn backlog(&self) -> Result<Backlog, BusError> {
+        self.bus.backlog().await
     }
 }

@@ -9,11 +9,13 @@ use async_nats::jetstream::{AckKind, Message};
 use async_nats::{Client, Subject};
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt};
+use metrics::Counter;
 use order_domain::{AckToken, BusError, IncomingMessage, RawMessage, Revision, Subscription, TakeLimits};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, timeout};
 
 use crate::connection::Link;
+use crate::instruments;
 use crate::settings::NatsSettings;
 
 /// How long the broker keeps a message that was handed back: until it has heard that we want no more, or it would send it to
@@ -36,6 +38,7 @@ pub(crate) struct NatsSubscription {
     silence: Duration,
     /// Why the subscription ended, where that was found out behind messages that had to be answered first.
     ended: Option<BusError>,
+    consumed: Counter,
 }
 
 impl NatsSubscription {
@@ -66,6 +69,7 @@ impl NatsSubscription {
             silent_since: None,
             silence,
             ended: None,
+            consumed: instruments::consumed(settings),
         })
     }
 
@@ -121,6 +125,7 @@ impl Subscription for NatsSubscription {
         }
         if let Some(first) = self.unreadable.pop_front() {
             // Alone, so that it is acknowledged before the first pull could bring it once more.
+            self.consumed.increment(1);
             return Ok(vec![first]);
         }
         let first = loop {
@@ -154,6 +159,7 @@ impl Subscription for NatsSubscription {
                 }
             }
         }
+        self.consumed.increment(taken.len() as u64);
         Ok(taken)
     }
 

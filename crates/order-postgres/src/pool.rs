@@ -9,10 +9,11 @@ use deadpool::managed::{
     self, Manager, Metrics, Object, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts,
 };
 use deadpool_postgres::ClientWrapper;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::connector::{Connector, Session};
 use crate::failure::Failure;
+use crate::instruments::PoolInstruments;
 
 /// A connection that was used within this time is lent again without being asked whether it lives.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
@@ -20,6 +21,7 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// Connections kept open for one purpose.
 pub(crate) struct Pool {
     connections: managed::Pool<Connections>,
+    instruments: Arc<PoolInstruments>,
 }
 
 /// How many connections, and how long to wait for one of them.
@@ -34,9 +36,12 @@ impl Pool {
     /// Its own semaphore is the short queue that stands before a purpose: whoever waits longer than `wait` is turned away.
     pub(crate) fn new(connector: &Arc<Connector>, session: Session, size: PoolSize) -> Self {
         let settings = connector.settings();
+        let instruments = Arc::new(PoolInstruments::new(session.purpose));
+        instruments.max.set(size.connections as f64);
         let connections = managed::Pool::builder(Connections {
             connector: Arc::clone(connector),
             session,
+            instruments: Arc::clone(&instruments),
         })
         .max_size(size.connections)
         .timeouts(Timeouts {
@@ -49,17 +54,39 @@ impl Pool {
         .runtime(Runtime::Tokio1)
         .build()
         .expect("a runtime is named, which is all that time-outs need");
-        Pool { connections }
+        Pool {
+            connections,
+            instruments,
+        }
     }
 
     /// Lends a connection.
     pub(crate) async fn lend(&self) -> Result<Lent, Failure> {
+        let asked = Instant::now();
         let object = self.connections.get().await.map_err(|error| match error {
             PoolError::Backend(failure) => failure,
-            PoolError::Timeout(kind) => Failure::unavailable(format!("no connection in time ({kind:?})")),
+            PoolError::Timeout(kind) => {
+                self.instruments.timeouts.increment(1);
+                Failure::unavailable(format!("no connection in time ({kind:?})"))
+            }
             other => Failure::unavailable(format!("no connection ({other:?})")),
         })?;
-        Ok(Lent { object: Some(object) })
+        let lent = Instant::now();
+        self.instruments.wait_time.record(lent - asked);
+        Ok(Lent {
+            object: Some(object),
+            since: lent,
+            instruments: Arc::clone(&self.instruments),
+        })
+    }
+
+    /// Tells how many connections there are now, and how many wait for one.
+    pub(crate) fn sample(&self) {
+        let status = self.connections.status();
+        let idle = status.available.min(status.size);
+        self.instruments.idle.set(idle as f64);
+        self.instruments.used.set((status.size - idle) as f64);
+        self.instruments.pending.set(status.waiting as f64);
     }
 
     /// Does a piece of work on a connection within `deadline`, waiting for the connection included.
@@ -91,6 +118,8 @@ impl Pool {
 /// A connection on loan. Dropped, it is closed; only [`give_back`](Lent::give_back) returns it to the pool.
 pub(crate) struct Lent {
     object: Option<Object<Connections>>,
+    since: Instant,
+    instruments: Arc<PoolInstruments>,
 }
 
 impl Lent {
@@ -112,6 +141,7 @@ impl Deref for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
+        self.instruments.use_time.record(self.since.elapsed());
         if let Some(object) = self.object.take() {
             drop(Object::take(object));
         }
@@ -122,6 +152,7 @@ impl Drop for Lent {
 struct Connections {
     connector: Arc<Connector>,
     session: Session,
+    instruments: Arc<PoolInstruments>,
 }
 
 impl Manager for Connections {
@@ -129,7 +160,9 @@ impl Manager for Connections {
     type Error = Failure;
 
     async fn create(&self) -> Result<ClientWrapper, Failure> {
+        let began = Instant::now();
         let (client, task) = self.connector.open(self.session, || {}).await?;
+        self.instruments.create_time.record(began.elapsed());
         Ok(ClientWrapper::new(client, task))
     }
 

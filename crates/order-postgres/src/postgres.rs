@@ -86,6 +86,13 @@ impl PostgresStore {
         })
     }
 
+    /// Tells the metrics how many connections there are now. To be called when they are about to be read.
+    pub fn sample_pools(&self) {
+        for pool in [&self.orders.ingest, &self.orders.read, &self.commit_log.pool] {
+            pool.sample();
+        }
+    }
+
     /// The orders.
     pub fn orders(&self) -> Arc<PostgresOrderRepository> {
         Arc::clone(&self.orders)

@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, web};
-use metrics_exporter_prometheus::PrometheusHandle;
 use order_domain::{Coherence, Health, Standing};
 use serde_json::json;
 
 use super::problem::only;
+use crate::build_info::{COMMIT, PROFILE, VERSION};
+use crate::scrape::Scrape;
 
 /// What the routes tell about.
 pub(crate) struct ManagementState {
     pub(crate) health: Arc<Health>,
     pub(crate) coherence: Arc<Coherence>,
-    pub(crate) metrics: Option<PrometheusHandle>,
+    /// `None` where nothing is collected.
+    pub(crate) scrape: Option<Scrape>,
 }
 
 /// Registers the routes. The state is expected as `web::Data<ManagementState>`.
@@ -63,15 +65,20 @@ async fn readyz(state: web::Data<ManagementState>) -> HttpResponse {
 
 /// The metrics in Prometheus' text form.
 async fn metrics(state: web::Data<ManagementState>) -> HttpResponse {
-    match &state.metrics {
-        Some(handle) => HttpResponse::Ok()
-            .content_type("text/plain; version=0.0.4")
-            .body(handle.render()),
+    match &state.scrape {
+        Some(scrape) => HttpResponse::Ok()
+            .content_type("text/plain; version=0.0.4; charset=utf-8")
+            .body(scrape.text()),
         None => HttpResponse::NotFound().finish(),
     }
 }
 
 /// Which program this is.
 async fn version() -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "name": "order-tracker", "version": env!("CARGO_PKG_VERSION") }))
+    HttpResponse::Ok().json(json!({
+        "name": "order-tracker",
+        "version": VERSION,
+        "profile": PROFILE,
+        "commit": COMMIT,
+    }))
 }

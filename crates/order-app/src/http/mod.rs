@@ -19,6 +19,7 @@ mod problem_pages;
 mod publishing;
 mod query;
 mod request_id;
+mod timing;
 mod tls;
 
 pub(crate) use access::{Access, check_access, needed_by_operators, needed_by_the_public};
@@ -36,4 +37,5 @@ pub(crate) use problem::not_found;
 pub(crate) use problem_pages::configure_problem_pages;
 pub(crate) use publishing::configure_publishing;
 pub(crate) use request_id::{with_current_request_id, with_request_id};
+pub(crate) use timing::with_timing;
 pub(crate) use tls::ServerCertificate;

@@ -10,11 +10,14 @@ use order_domain::{OrderService, OrderUid};
 use serde::Deserialize;
 
 use super::problem::{Problem, ProblemKind, only};
+use super::timing::Route;
 
 /// Registers the routes. The service is expected as `web::Data<OrderService>`.
 pub(crate) fn configure_orders(app: &mut web::ServiceConfig) {
+    const ORDER: &str = "/api/v1/orders/{uid}";
     app.service(
-        web::resource("/api/v1/orders/{uid}")
+        web::resource(ORDER)
+            .app_data(Route::new(ORDER))
             .route(web::get().to(order))
             .route(web::head().to(order))
             .default_service(web::route().to(only(&[Method::GET, Method::HEAD]))),

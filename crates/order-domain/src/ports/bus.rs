@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use crate::Revision;
 
@@ -32,6 +33,15 @@ pub trait OrderBus: Send + Sync {
 
     /// Whether the bus is in reach, as far as is known.
     fn state(&self) -> BusState;
+
+    /// How far consumption is behind, for all who share it; for metrics.
+    ///
+    /// A message MUST be counted from when it was published until it is acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](BusError::Unavailable), also where nobody has subscribed yet.
+    async fn backlog(&self) -> Result<Backlog, BusError>;
 }
 
 /// Messages as they come.
@@ -124,6 +134,20 @@ pub struct PublishAck {
     pub sequence: u64,
     /// Whether it was stored before, under the same id.
     pub duplicate: bool,
+}
+
+/// How far consumption is behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Messages that were not delivered yet.
+    pub undelivered: u64,
+    /// Messages that were delivered and not acknowledged yet, those that are to be delivered again included.
+    pub unacknowledged: u64,
+    /// When the oldest message that is not acknowledged was published.
+    pub oldest: Option<Timestamp>,
+    /// For how long the bus keeps a message, whether read or not. Orders are lost when `oldest` is as long ago as this; half
+    /// of it is an alarm. `None` for as long as there is room.
+    pub kept_for: Option<Duration>,
 }
 
 /// Whether the bus is in reach.

@@ -7,8 +7,8 @@ mod dead_letters;
 mod repository;
 
 pub use bus::{
-    AckToken, BusError, BusState, IncomingMessage, OrderBus, OutgoingMessage, PublishAck, RawMessage,
-    Subscription, TakeLimits,
+    AckToken, Backlog, BusError, BusState, IncomingMessage, OrderBus, OutgoingMessage, PublishAck,
+    RawMessage, Subscription, TakeLimits,
 };
 pub use cache::{CacheSize, OrderCache};
 pub use commit_log::{CommitLog, CommitLogError, LogChange, LogCursor, LogEntry, LogPage};

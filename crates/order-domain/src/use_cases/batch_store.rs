@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::ingestor::IngestSettings;
+use crate::instruments::BatchInstruments;
 use crate::{
     AckToken, Backoff, Batch, Coherence, DeadLetter, Health, IncomingMessage, OrderRepository, Parsed,
     RawMessage, Reduced, RepositoryError, RevisedOrder, Revision, StoreOutcome, TakeLimits, parse,
@@ -23,6 +25,10 @@ pub(super) struct Taken {
     pub(super) tokens: Vec<AckToken>,
     count: usize,
     bytes: usize,
+    /// When the first of them was.
+    began: Option<Instant>,
+    redelivered: u64,
+    unknown_fields: u64,
 }
 
 impl Taken {
@@ -33,17 +39,17 @@ impl Taken {
             redelivered,
             token,
         } = incoming;
+        self.began.get_or_insert_with(Instant::now);
         self.count += 1;
         self.bytes += message.payload.len();
         self.tokens.push(token);
-        metrics::counter!("orders_received_total").increment(1);
-        metrics::counter!("orders_redelivered_total").increment(u64::from(redelivered));
+        self.redelivered += u64::from(redelivered);
         match parse(&message.payload) {
             Ok(Parsed {
                 order,
                 unknown_fields,
             }) => {
-                metrics::counter!("orders_unknown_fields_total").increment(u64::from(unknown_fields));
+                self.unknown_fields += u64::from(unknown_fields);
                 self.messages.insert(revision, message);
                 self.orders.push(RevisedOrder { revision, order });
             }
@@ -81,6 +87,7 @@ pub(super) struct BatchStore {
     rejections_in_a_row: usize,
     /// How many orders were rejected since the last one that was stored.
     rejected: AtomicUsize,
+    instruments: BatchInstruments,
 }
 
 /// What is kept of a batch, beside the orders being stored, until all of it is.
@@ -105,6 +112,7 @@ impl BatchStore {
             retry_at_most: settings.retry_at_most,
             rejections_in_a_row: settings.rejections_in_a_row,
             rejected: AtomicUsize::new(0),
+            instruments: BatchInstruments::new(),
         }
     }
 
@@ -116,6 +124,9 @@ impl BatchStore {
             dead_letters,
             ..
         } = taken;
+        self.instruments.messages.record(taken.count as f64);
+        self.instruments.redelivered.increment(taken.redelivered);
+        self.instruments.unknown_fields.increment(taken.unknown_fields);
         let mut aside = Aside {
             messages,
             superseded: Vec::new(),
@@ -148,6 +159,9 @@ impl BatchStore {
                 },
             }
         }
+        if let Some(began) = taken.began {
+            self.instruments.process_duration.record(began.elapsed());
+        }
     }
 
     /// A batch of the newest of these versions, offered to the cache; the others are laid aside.
@@ -162,11 +176,11 @@ impl BatchStore {
             superseded,
             behind_the_clock,
         } = Reduced::from_versions(versions);
-        metrics::counter!("orders_superseded_total").increment(superseded.len() as u64);
+        self.instruments.superseded.increment(superseded.len() as u64);
         aside.superseded.extend(superseded);
         letters.extend(behind_the_clock.into_iter().filter_map(|order| {
             let message = aside.messages.remove(&order.revision)?;
-            Some(behind_the_clock_letter(&order, message))
+            Some(self.behind_the_clock_letter(&order, message))
         }));
         self.coherence.offer(
             newest
@@ -194,10 +208,10 @@ impl BatchStore {
                         overtaken.extend(
                             messages
                                 .remove(&revised.revision)
-                                .map(|message| behind_the_clock_letter(revised, message)),
+                                .map(|message| self.behind_the_clock_letter(revised, message)),
                         );
                     } else {
-                        metrics::counter!("orders_superseded_total").increment(1);
+                        self.instruments.superseded.increment(1);
                     }
                 }
             }
@@ -208,10 +222,25 @@ impl BatchStore {
         if stored > 0 {
             self.rejected.store(0, SeqCst);
         }
-        metrics::counter!("orders_stored_total").increment(stored);
-        metrics::counter!("orders_dead_total").increment(batch.dead_letters().len() as u64);
+        self.measure_delays(batch, outcomes);
+        self.instruments.stored.increment(stored);
+        self.instruments
+            .dead_letters
+            .increment(batch.dead_letters().len() as u64);
         tracing::debug!(orders = batch.orders().len(), stored, "stored a batch");
         overtaken
+    }
+
+    /// Measures how long ago the broker stored each order that is in the database now.
+    fn measure_delays(&self, batch: &Batch, outcomes: &[StoreOutcome]) {
+        let now = Timestamp::now().as_microsecond();
+        for (revised, outcome) in batch.orders().iter().zip(outcomes) {
+            if *outcome == StoreOutcome::Stored {
+                // The broker's clock may be ahead of ours.
+                let delay = (now - revised.revision.published_at).max(0);
+                self.instruments.store_delay.record(delay as f64 / 1e6);
+            }
+        }
     }
 
     /// Turns a batch whose only order was rejected into one of dead letters.
@@ -241,7 +270,7 @@ impl BatchStore {
             let began = Instant::now();
             match self.repository.store(batch).await {
                 Ok(report) => {
-                    metrics::histogram!("orders_commit_seconds").record(began.elapsed().as_secs_f64());
+                    self.instruments.commit_duration.record(began.elapsed());
                     self.health.ingestion_resumed();
                     return Ok(report.outcomes);
                 }
@@ -251,6 +280,7 @@ impl BatchStore {
                 // Unavailable, or a fault of ours: nothing is the order's fault, and nothing is given up.
                 Err(error) => self.health.ingestion_paused(&error),
             }
+            self.instruments.commit_failures.increment(1);
             sleep(backoff.step()).await;
         }
     }
@@ -258,16 +288,17 @@ impl BatchStore {
     fn is_an_orders_fault(&self, batch: &Batch) -> bool {
         !batch.orders().is_empty() && self.rejected.load(SeqCst) < self.rejections_in_a_row
     }
-}
 
-/// A version that is older by time yet ahead by sequence may be the newer one in truth. It is kept where someone can look at it.
-fn behind_the_clock_letter(revised: &RevisedOrder, message: RawMessage) -> DeadLetter {
-    tracing::error!(revision = %revised.revision, "the broker's clock stepped back; a version became a dead letter");
-    DeadLetter {
-        revision: revised.revision,
-        message,
-        reason: "older by the broker's clock than the version stored, yet ahead by sequence: the clock stepped back"
-            .to_owned(),
-        order_uid: Some(revised.order.order_uid.clone()),
+    /// A version that is older by time yet ahead by sequence may be the newer one in truth. It is kept where someone can look at it.
+    fn behind_the_clock_letter(&self, revised: &RevisedOrder, message: RawMessage) -> DeadLetter {
+        tracing::error!(revision = %revised.revision, "the broker's clock stepped back; a version became a dead letter");
+        self.instruments.clock_stepped_back.increment(1);
+        DeadLetter {
+            revision: revised.revision,
+            message,
+            reason: "older by the broker's clock than the version stored, yet ahead by sequence: the clock stepped back"
+                .to_owned(),
+            order_uid: Some(revised.order.order_uid.clone()),
+        }
     }
 }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::arrivals::Arrivals;
+use crate::instruments::LookupCounters;
 use crate::{LogChange, OrderCache, OrderDocument, OrderUid, Revision};
 
 /// How many counters the uids share. Two that share one only cost each other a fill.
@@ -41,6 +42,7 @@ pub struct Coherence {
     collecting: Mutex<Option<HashSet<OrderUid>>>,
     absences: Mutex<HashMap<OrderUid, Absence>>,
     arrivals: Arrivals,
+    lookups: LookupCounters,
 }
 
 /// What the cache has to say about an order.
@@ -80,11 +82,18 @@ impl Coherence {
             collecting: Mutex::default(),
             absences: Mutex::default(),
             arrivals: Arrivals::default(),
+            lookups: LookupCounters::new(),
         }
     }
 
     /// What the cache has to say about an order now.
     pub fn look_up(&self, uid: &OrderUid) -> Lookup {
+        let found = self.look(uid);
+        self.lookups.count(&found);
+        found
+    }
+
+    fn look(&self, uid: &OrderUid) -> Lookup {
         // The lease is read before the cache: what is applied in between only makes the answer newer.
         let proof = self.lease.proof();
         match (self.cache.get(uid.as_str()), proof) {
@@ -218,6 +227,11 @@ impl Coherence {
         matches!(self.lease.proof(), Proof::Holds)
     }
 
+    /// How long ago the look at the log began that last proved the cache; since the start where none has.
+    pub fn lease_age(&self) -> Duration {
+        self.lease.age().unwrap_or_else(|| self.lease.origin.elapsed())
+    }
+
     /// The cache itself, to ask its size.
     pub fn cache(&self) -> &dyn OrderCache {
         &*self.cache
@@ -348,15 +362,20 @@ impl Lease {
     }
 
     fn proof(&self) -> Proof {
-        let Some(began) = self.began.load(SeqCst).checked_sub(1) else {
+        let Some(age) = self.age() else {
             return Proof::Over { age: None };
         };
-        let age = self.origin.elapsed().saturating_sub(Duration::from_micros(began));
         if age < self.duration {
             Proof::Holds
         } else {
             Proof::Over { age: Some(age) }
         }
+    }
+
+    /// How long ago the last complete look began; `None` if there was none.
+    fn age(&self) -> Option<Duration> {
+        let began = self.began.load(SeqCst).checked_sub(1)?;
+        Some(self.origin.elapsed().saturating_sub(Duration::from_micros(began)))
     }
 }
 

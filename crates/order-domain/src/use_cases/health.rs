@@ -59,6 +59,12 @@ pub struct HealthReport {
     pub standing: Standing,
     /// What is wrong, in words for an operator: `database: …`, `broker: …`, `ingestion: …`.
     pub troubles: Vec<String>,
+    /// Whether the database is in reach.
+    pub database: DatabaseReach,
+    /// Whether the broker is.
+    pub broker: BusState,
+    /// Whether a batch cannot be stored for now.
+    pub ingestion_paused: bool,
 }
 
 impl Health {
@@ -99,13 +105,7 @@ impl Health {
 
     /// Whether the database was reached at all, and whether it answered last time.
     pub fn database(&self) -> DatabaseReach {
-        match &*self.known() {
-            Known { contacted: false, .. } => DatabaseReach::NotYet,
-            Known {
-                database: Some(_), ..
-            } => DatabaseReach::Lost,
-            Known { database: None, .. } => DatabaseReach::InReach,
-        }
+        self.known().database_reach()
     }
 
     /// Ingestion cannot go on for now.
@@ -137,7 +137,8 @@ impl Health {
 
     /// What there is to tell now.
     pub fn report(&self) -> HealthReport {
-        let broker_in_reach = self.bus.state() == BusState::Connected;
+        let broker = self.bus.state();
+        let broker_in_reach = broker == BusState::Connected;
         let known = {
             let mut known = self.known();
             known.broker_contacted |= broker_in_reach;
@@ -164,11 +165,29 @@ impl Health {
         } else {
             Standing::Degraded
         };
-        HealthReport { standing, troubles }
+        HealthReport {
+            standing,
+            troubles,
+            database: known.database_reach(),
+            broker,
+            ingestion_paused: known.ingestion.is_some(),
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn database_reach(&self) -> DatabaseReach {
+        match self {
+            Known { contacted: false, .. } => DatabaseReach::NotYet,
+            Known {
+                database: Some(_), ..
+            } => DatabaseReach::Lost,
+            Known { database: None, .. } => DatabaseReach::InReach,
+        }
     }
 }
 

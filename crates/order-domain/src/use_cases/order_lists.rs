@@ -87,7 +87,10 @@ impl OrderService {
                 Known::NoRoom => answer.remaining.push(uid.clone()),
                 Known::Open(stale) => match (read.remove(uid), stale) {
                     (Some(found), _) => answer.add(uid, found, None),
-                    (None, Some((document, age))) if is_lost => answer.add(uid, Some(document), Some(age)),
+                    (None, Some((document, age))) if is_lost => {
+                        self.stale_answers.increment(1);
+                        answer.add(uid, Some(document), Some(age));
+                    }
                     (None, _) => answer.remaining.push(uid.clone()),
                 },
             }

@@ -8,11 +8,13 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
+use metrics::Counter;
 use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer_room::AnswerRoom;
+use crate::instruments;
 use crate::{
     Coherence, DatabaseReach, Health, Lookup, OrderDocument, OrderRepository, OrderUid, RepositoryError,
 };
@@ -89,6 +91,7 @@ pub struct OrderService {
     /// When the database is next tried while it is out of reach: microseconds since `origin`.
     next_probe: AtomicU64,
     origin: Instant,
+    pub(super) stale_answers: Counter,
 }
 
 type Answer = Result<Option<OrderDocument>, FindError>;
@@ -118,6 +121,7 @@ impl OrderService {
             reads: Arc::default(),
             next_probe: AtomicU64::new(0),
             origin: Instant::now(),
+            stale_answers: instruments::stale_answers(),
         }
     }
 
@@ -148,6 +152,7 @@ impl OrderService {
         match (answer, fallback) {
             (Ok(document), _) => Ok(document.map(|document| Found { document, age: None })),
             (Err(FindError::Unavailable), Some(stale)) if self.health.database() == DatabaseReach::Lost => {
+                self.stale_answers.increment(1);
                 Ok(Some(stale))
             }
             (Err(error), _) => Err(error),

@@ -108,31 +108,6 @@ async fn a_subscription_that_nobody_takes_from_holds_little() {
     it.close().await;
 }
 
-#[tokio::test]
-async fn the_backlog_tells_how_much_waits_and_since_when() {
-    let it = TestBus::open(PATIENCE).await;
-    let backlog = it.bus.backlog().await.unwrap();
-    assert_eq!(
-        (backlog.undelivered, backlog.unacknowledged, backlog.oldest),
-        (0, 0, None)
-    );
-    it.publish_numbers(0..3).await;
-    let mut subscription = it.subscribe().await;
-    let mut taken = Vec::new();
-    while taken.len() < 3 {
-        taken.extend(take(&mut *subscription).await);
-    }
-    subscription.acknowledge(&tokens(&taken[..1]), PATIENCE).await;
-    eventually("one of three acknowledged", async || {
-        let backlog = it.bus.backlog().await.unwrap();
-        let oldest = backlog.oldest.map(|oldest| oldest.as_microsecond());
-        (backlog.undelivered, backlog.unacknowledged) == (0, 2)
-            && oldest == Some(taken[1].revision.published_at)
-    })
-    .await;
-    it.close().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_consumer_ends_the_subscription_and_is_made_again() {
     let it = TestBus::open(PATIENCE).await;

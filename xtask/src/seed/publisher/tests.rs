@@ -1,5 +1,5 @@
 use order_domain::testing::memory::MemoryBus;
-use order_domain::{BusState, Subscription};
+use order_domain::{Backlog, BusState, Subscription};
 use xtask::orders::{Mix, OrderGenerator};
 
 use super::*;
@@ -164,6 +164,10 @@ impl OrderBus for Foreign {
 
     fn state(&self) -> BusState {
         BusState::Connected
+    }
+
+    async fn backlog(&self) -> Result<Backlog, BusError> {
+        Ok(Backlog::default())
     }
 }
 

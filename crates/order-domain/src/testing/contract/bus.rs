@@ -15,8 +15,8 @@ use futures::FutureExt;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    AckToken, BusState, IncomingMessage, OrderBus, OutgoingMessage, PublishAck, Revision, Subscription,
-    TakeLimits,
+    AckToken, Backlog, BusState, IncomingMessage, OrderBus, OutgoingMessage, PublishAck, Revision,
+    Subscription, TakeLimits,
 };
 
 /// Makes the bus that one rule is tested on.
@@ -54,6 +54,7 @@ macro_rules! order_bus_contract {
             what_a_dropped_take_saw_is_not_lost
             progress_begins_the_time_anew
             what_is_released_is_delivered_to_others_at_once
+            the_backlog_tells_how_much_waits_and_since_when
         }
     };
     (@rules $fixture:ty; $($rule:ident)+) => {
@@ -484,4 +485,37 @@ pub async fn what_is_released_is_delivered_to_others_at_once(bus: &dyn OrderBus)
     let mut other = subscribe(bus).await;
     let came: BTreeSet<String> = take_all(&mut *other, 49).await.iter().map(text).collect();
     assert_eq!(came, (1..50).map(|number| number.to_string()).collect());
+}
+
+/// The backlog counts a message from when it is published until it is acknowledged, and tells since when the oldest waits.
+pub async fn the_backlog_tells_how_much_waits_and_since_when(bus: &dyn OrderBus) {
+    let mut subscription = subscribe(bus).await;
+    assert_eq!(backlog_of(bus, 0).await.oldest, None);
+    publish_numbers(bus, 0..3).await;
+    let waiting = backlog_of(bus, 3).await;
+    let taken = take_all(&mut *subscription, 3).await;
+    let oldest = |backlog: Backlog| backlog.oldest.map(|it| it.as_microsecond());
+    assert_eq!(oldest(waiting), Some(taken[0].revision.published_at));
+
+    subscription.acknowledge(&tokens(&taken[..1]), PATIENCE).await;
+    let one_is_done = backlog_of(bus, 2).await;
+    assert_eq!((one_is_done.undelivered, one_is_done.unacknowledged), (0, 2));
+    assert_eq!(oldest(one_is_done), Some(taken[1].revision.published_at));
+
+    subscription.acknowledge(&tokens(&taken[1..]), PATIENCE).await;
+    assert_eq!(backlog_of(bus, 0).await.oldest, None);
+}
+
+/// The backlog, once it counts as many messages: acknowledgements take their time.
+async fn backlog_of(bus: &dyn OrderBus, messages: u64) -> Backlog {
+    let started = Instant::now();
+    loop {
+        let backlog = timeout(PATIENCE, bus.backlog()).await.expect("an answer");
+        let backlog = backlog.expect("in reach");
+        if backlog.undelivered + backlog.unacknowledged == messages {
+            return backlog;
+        }
+        assert!(started.elapsed() < PATIENCE, "{backlog:?} instead of {messages}");
+        sleep(Duration::from_millis(20)).await;
+    }
 }

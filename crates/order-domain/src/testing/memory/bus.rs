@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::{
-    AckToken, BusError, BusState, IncomingMessage, OrderBus, OutgoingMessage, PublishAck, RawMessage,
-    Revision, Subscription, TakeLimits,
+    AckToken, Backlog, BusError, BusState, IncomingMessage, OrderBus, OutgoingMessage, PublishAck,
+    RawMessage, Revision, Subscription, TakeLimits,
 };
 
 /// An [`OrderBus`] in memory, with handles for what a real one does at its worst: it stamps what it is told, is cut off,
@@ -246,6 +247,21 @@ impl State {
         }
     }
 
+    fn backlog(&self) -> Backlog {
+        let open = || self.ready.iter().chain(self.in_flight.keys());
+        let messages = || open().filter_map(|sequence| self.messages.get(sequence));
+        let undelivered = messages().filter(|it| it.deliveries == 0).count() as u64;
+        Backlog {
+            undelivered,
+            unacknowledged: messages().count() as u64 - undelivered,
+            oldest: messages()
+                .map(|it| it.revision.published_at)
+                .min()
+                .and_then(|micros| Timestamp::from_microsecond(micros).ok()),
+            kept_for: None,
+        }
+    }
+
     fn deliver(&mut self, limits: TakeLimits) -> Vec<IncomingMessage> {
         let due = Instant::now() + self.ack_wait;
         let mut taken = Vec::new();
@@ -316,6 +332,15 @@ impl OrderBus for MemoryBus {
             BusState::Connected
         } else {
             BusState::Disconnected
+        }
+    }
+
+    async fn backlog(&self) -> Result<Backlog, BusError> {
+        let state = self.lock();
+        if state.reachable {
+            Ok(state.backlog())
+        } else {
+            Err(out_of_reach())
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::world::{Life, World};
 use crate::{
-    AckToken, BusError, BusState, IncomingMessage, OrderBus, OutgoingMessage, PublishAck, Revision,
+    AckToken, Backlog, BusError, BusState, IncomingMessage, OrderBus, OutgoingMessage, PublishAck, Revision,
     Subscription, TakeLimits,
 };
 
@@ -44,6 +44,10 @@ impl OrderBus for BusConnection {
 
     fn state(&self) -> BusState {
         self.world.bus.state()
+    }
+
+    async fn backlog(&self) -> Result<Backlog, BusError> {
+        self.world.bus.backlog().await
     }
 }
 

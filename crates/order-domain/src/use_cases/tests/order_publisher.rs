@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use crate::testing::memory::MemoryBus;
 use crate::testing::orders::{CAMEL_CASE_ORDER, CANONICAL_ORDER, sample_order, sample_order_version};
 use crate::{
-    BusError, BusState, IdempotencyKey, IncomingMessage, Order, OrderBus, OrderPublisher, OutgoingMessage,
-    PublishAck, PublishError, PublishSettings, Published, Subscription, TakeLimits, TraceParent, parse,
+    Backlog, BusError, BusState, IdempotencyKey, IncomingMessage, Order, OrderBus, OrderPublisher,
+    OutgoingMessage, PublishAck, PublishError, PublishSettings, Published, Subscription, TakeLimits,
+    TraceParent, parse,
 };
 
 /// What a bus does with a message.
@@ -56,6 +57,10 @@ impl OrderBus for MoodyBus {
 
     fn state(&self) -> BusState {
         self.inner.state()
+    }
+
+    async fn backlog(&self) -> Result<Backlog, BusError> {
+        self.inner.backlog().await
     }
 }
 
