@@ -1,4 +1,4 @@
-//! The outermost layer of both listeners: a name for each request, to find it in the log, and an answer whatever happens.
+//! The outermost layer of both listeners but for the clock: a name for each request, to find it in the log, and an answer whatever happens.
 
 use std::cell::RefCell;
 use std::mem::swap;
