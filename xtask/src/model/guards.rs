@@ -117,8 +117,8 @@ pub(super) const GUARDS: &[Guard] = &[
     guard(
         "stamp-before-snapshot",
         SERVICE,
-        "coherence.fill(&ticket, document.clone());",
-        "coherence.fill(&coherence.begin_fill(&uid), document.clone());",
+        "coherence.keep(&ticket, &uid, found.as_ref());",
+        "coherence.keep(&coherence.begin_fill(&uid), &uid, found.as_ref());",
     ),
     guard(
         "stamp-of-absence",
