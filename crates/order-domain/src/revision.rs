@@ -17,6 +17,12 @@ pub struct Revision {
 }
 
 impl Revision {
+    /// Not older than any.
+    pub(crate) const NEWEST: Revision = Revision {
+        published_at: i64::MAX,
+        sequence: u64::MAX,
+    };
+
     /// Whether the broker's clock stepped back between `self` and `stored`: older by time, yet ahead by sequence.
     ///
     /// Such a message may be the newer one in truth. It must not vanish as superseded; it becomes a dead letter and an alarm.

@@ -157,17 +157,24 @@ pub(super) const GUARDS: &[Guard] = &[
     guard(
         "reset-bumps-stamps",
         COHERENCE,
-        "        for stamp in &self.stamps {
-            stamp.fetch_add(1, SeqCst);
-        }",
-        "",
+        "        self.lease.end();
+        self.bump_all_stamps();",
+        "        self.lease.end();",
+    ),
+    guard(
+        "ahead-doubted",
+        FOLLOWER,
+        "if std::mem::take(&mut place.was_lost) {",
+        "if false && std::mem::take(&mut place.was_lost) {",
     ),
     guard(
         "reset-voids-warm-up",
         COHERENCE,
         "        *lock(&self.collecting) = None;
-        lock(&self.offers).clear();",
-        "        lock(&self.offers).clear();",
+        lock(&self.offers).clear();
+        self.cache.clear();",
+        "        lock(&self.offers).clear();
+        self.cache.clear();",
     ),
     guard(
         "head-before-reset",

@@ -153,8 +153,10 @@ impl BatchStore {
                                 .any(|it| it.order.order_uid == older.order.order_uid)
                         };
                         let older = aside.superseded.extract_if(.., is_older).collect();
+                        // Its offer is retracted first, or that of the older one would be.
+                        let buried = self.bury(single, &rejection, &mut aside.messages);
                         left.push(self.newest_of(older, Vec::new(), &mut aside));
-                        left.push(self.bury(single, &rejection, &mut aside.messages));
+                        left.push(buried);
                     }
                 },
             }

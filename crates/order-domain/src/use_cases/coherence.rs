@@ -9,6 +9,10 @@
 //!   late it comes;
 //! - **offers**: what this replica is about to commit waits here until the log says that it was committed, and is put then,
 //!   in the log's order, by the one task that follows the log.
+//!
+//! A read may be **ahead** of the log: it finds a version before the follower learns of it. Should the database be lost just then, and
+//! come back without that commit, then the log leads on as if nothing had been. So what reads put since the last complete look is
+//! dropped when the log was out of reach and is found again.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -31,6 +35,8 @@ const ABSENCES: usize = 10_000;
 const ABSENT_FOR: Duration = Duration::from_secs(1);
 /// How many changed uids a warm-up may collect before it gives up.
 const COLLECTED_UIDS: usize = 1_000_000;
+/// How many orders that may be ahead of the log are told apart. Beyond it the cache is emptied instead.
+const AHEAD_UIDS: usize = 1_000_000;
 
 /// The policy over an [`OrderCache`]: when to believe it, and what may be put into it.
 pub struct Coherence {
@@ -39,6 +45,7 @@ pub struct Coherence {
     stamps: Box<[AtomicU64]>,
     stripes: RandomState,
     offers: Mutex<Offers>,
+    ahead: Mutex<Ahead>,
     collecting: Mutex<Option<HashSet<OrderUid>>>,
     absences: Mutex<HashMap<OrderUid, Absence>>,
     arrivals: Arrivals,
@@ -79,6 +86,7 @@ impl Coherence {
             stamps: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
             stripes: RandomState::new(),
             offers: Mutex::default(),
+            ahead: Mutex::default(),
             collecting: Mutex::default(),
             absences: Mutex::default(),
             arrivals: Arrivals::default(),
@@ -125,6 +133,8 @@ impl Coherence {
 
     /// Puts what a read found, unless a change of the order was applied since the ticket was taken; answers whether it was put.
     pub fn fill(&self, ticket: &FillTicket, document: OrderDocument) -> bool {
+        // Before it is put, so that what `doubt` does not find here it finds out of date by its stamp.
+        lock(&self.ahead).add(&document.uid);
         self.cache.put_if(document, &|| {
             self.stamps[ticket.stripe].load(SeqCst) == ticket.stamp
         })
@@ -193,7 +203,23 @@ impl Coherence {
 
     /// The log was found complete by a look that began at `began`, and all of it was applied.
     pub(crate) fn extend_lease(&self, began: Instant) {
+        lock(&self.ahead).confirm(began);
         self.lease.extend(began);
+    }
+
+    /// The log was out of reach and is found again: maybe in a database that lost its last commits. Forgets what reads put that
+    /// may be ahead of the log, and refuses the reads that are under way.
+    pub(crate) fn doubt(&self) {
+        self.bump_all_stamps();
+        *lock(&self.collecting) = None;
+        lock(&self.offers).clear();
+        let ahead = std::mem::take(&mut *lock(&self.ahead));
+        if ahead.untold.is_some() {
+            self.cache.clear();
+        }
+        for (_, uid) in ahead.uids {
+            self.cache.drop_older(&uid, Revision::NEWEST);
+        }
     }
 
     /// Forgets everything: the log does not lead on from what was applied.
@@ -202,9 +228,7 @@ impl Coherence {
     /// begun after sees at least what that place stands for.
     pub(crate) fn reset(&self) {
         self.lease.end();
-        for stamp in &self.stamps {
-            stamp.fetch_add(1, SeqCst);
-        }
+        self.bump_all_stamps();
         *lock(&self.collecting) = None;
         lock(&self.offers).clear();
         self.cache.clear();
@@ -254,6 +278,12 @@ impl Coherence {
         }
     }
 
+    fn bump_all_stamps(&self) {
+        for stamp in &self.stamps {
+            stamp.fetch_add(1, SeqCst);
+        }
+    }
+
     fn stripe(&self, uid: &OrderUid) -> usize {
         // Truncation is wanted: any bits of the hash will do.
         self.stripes.hash_one(uid) as usize % STRIPES
@@ -274,6 +304,7 @@ impl WarmUpGuard<'_> {
                 .as_ref()
                 .is_some_and(|changed| !changed.contains(&uid))
         };
+        lock(&self.coherence.ahead).add(&uid);
         self.coherence.cache.put_if(document, &unchanged)
     }
 
@@ -293,6 +324,30 @@ impl Drop for WarmUpGuard<'_> {
 struct Absence {
     stamp: u64,
     since: Instant,
+}
+
+/// Orders that reads put, and when: their snapshots were taken before.
+#[derive(Default)]
+struct Ahead {
+    uids: Vec<(Instant, OrderUid)>,
+    /// When the last one was put that there was no room to write down.
+    untold: Option<Instant>,
+}
+
+impl Ahead {
+    fn add(&mut self, uid: &OrderUid) {
+        if self.uids.len() < AHEAD_UIDS {
+            self.uids.push((Instant::now(), uid.clone()));
+        } else {
+            self.untold = Some(Instant::now());
+        }
+    }
+
+    /// A look that began at `began` found the log complete: what was read before it is not ahead.
+    fn confirm(&mut self, began: Instant) {
+        self.uids.retain(|(at, _)| *at >= began);
+        self.untold = self.untold.filter(|at| *at >= began);
+    }
 }
 
 /// What is about to be committed, bounded by weight.

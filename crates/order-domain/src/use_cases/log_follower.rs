@@ -75,10 +75,10 @@ impl LogFollower {
     }
 
     async fn follow(&self) {
-        let mut cursor = None;
+        let mut place = Place::default();
         let mut backoff = Backoff::new(Duration::from_millis(50), self.settings.poll);
         loop {
-            match self.look(&mut cursor).await {
+            match self.look(&mut place).await {
                 Ok(Look::Complete) => {
                     self.health.database_reached();
                     backoff.reset();
@@ -90,6 +90,7 @@ impl LogFollower {
                     self.health.database_lost(&error);
                     // Who waits for an order is told at once that nothing can be told.
                     self.coherence.arrivals().wake_all();
+                    place.was_lost = true;
                     sleep(backoff.step()).await;
                 }
             }
@@ -97,13 +98,13 @@ impl LogFollower {
     }
 
     /// Reads and applies one page of the log.
-    async fn look(&self, cursor: &mut Option<LogCursor>) -> Result<Look, CommitLogError> {
+    async fn look(&self, place: &mut Place) -> Result<Look, CommitLogError> {
         let began = Instant::now();
-        let Some(after) = *cursor else {
+        let Some(after) = place.cursor else {
             // The place to follow from is read first, then everything is forgotten: see `Coherence::reset`.
             let head = self.within_deadline(self.log.head()).await?;
             self.coherence.reset();
-            *cursor = Some(head);
+            place.cursor = Some(head);
             return Ok(Look::MoreToRead);
         };
         match self
@@ -115,7 +116,7 @@ impl LogFollower {
                     position = after.position,
                     "the commit log no longer leads on from here (pruned, or the database was restored); the cache begins anew"
                 );
-                *cursor = None;
+                place.cursor = None;
                 self.coherence.reset();
                 Ok(Look::MoreToRead)
             }
@@ -124,9 +125,12 @@ impl LogFollower {
                 if !entries.is_empty() {
                     failpoints::reached(Moment::BeforeApply).await;
                 }
+                if std::mem::take(&mut place.was_lost) {
+                    self.coherence.doubt();
+                }
                 for entry in entries {
                     self.coherence.apply(&entry.changes);
-                    *cursor = Some(entry.cursor);
+                    place.cursor = Some(entry.cursor);
                 }
                 if !complete {
                     return Ok(Look::MoreToRead);
@@ -157,6 +161,14 @@ impl LogFollower {
             }
         }
     }
+}
+
+/// How far the log was followed.
+#[derive(Default)]
+struct Place {
+    cursor: Option<LogCursor>,
+    /// The last look failed: the next one may find another database.
+    was_lost: bool,
 }
 
 enum Look {

@@ -63,11 +63,7 @@ impl OrderCache for HostileCache {
         descheduled::rest(Point::AfterCache);
         let found = found?;
         if self.forgets() {
-            let newest = Revision {
-                published_at: i64::MAX,
-                sequence: u64::MAX,
-            };
-            self.inner.drop_older(&found.uid, newest);
+            self.inner.drop_older(&found.uid, Revision::NEWEST);
             return None;
         }
         Some(found)

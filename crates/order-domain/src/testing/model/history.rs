@@ -221,9 +221,19 @@ impl History {
                     *lock(&self.backup) = Some(world.store.backup());
                     sleep(dice.millis(0..2_000)).await;
                 }
-                if let Some(backup) = lock(&self.backup).clone() {
+                let backup = lock(&self.backup).clone();
+                if let Some(backup) = backup {
+                    let set = |reach| {
+                        for replica in &world.reach {
+                            replica.send_replace(reach);
+                        }
+                    };
+                    set(Reach::Refusing);
+                    // Longer than between two looks at the log: nobody is there to see the one database become another.
+                    sleep(dice.millis(500..1_500)).await;
                     world.note(|| "the database is restored".to_owned());
                     world.restore(backup);
+                    set(Reach::Open);
                 }
             }
         }
@@ -250,13 +260,10 @@ impl History {
 
     /// When all is calm: the database holds everything, and every replica serves the newest.
     async fn conclude(&self) {
-        if self
-            .world
-            .plan
-            .faults
-            .iter()
-            .any(|(_, fault)| *fault == Fault::DatabaseRestored)
-        {
+        let plan = &self.world.plan;
+        let is_restore = |(_, fault): &(Duration, Fault)| *fault == Fault::DatabaseRestored;
+        let restored = plan.faults.iter().any(is_restore);
+        if restored && plan.replay_after_restore {
             // This is how a restored database catches up: what the stream holds is fed in again, and not by those who still have
             // from before what they believe to be stored.
             if !self.settle().await {
@@ -267,7 +274,9 @@ impl History {
         if !self.settle().await {
             return;
         }
-        self.world.judge();
+        if !restored || plan.replay_after_restore {
+            self.world.judge();
+        }
         for number in 0..self.replicas.len() {
             let replica = self.replica(number);
             for uid in (0..UIDS).map(samples::uid) {
@@ -284,6 +293,8 @@ impl History {
         if !replica.read(uid, true).await {
             self.violated(format!("{uid} cannot be read though nothing is wrong"));
         }
+        // Nor may one know of what the database lost.
+        replica.agrees(uid).await;
     }
 
     fn replica(&self, number: usize) -> Arc<Replica> {

@@ -90,6 +90,8 @@ pub(super) struct Plan {
     pub(super) batch: usize,
     pub(super) warm_up: usize,
     pub(super) faults: Vec<(Duration, Fault)>,
+    /// Whether what the stream holds is fed in again after the database was restored.
+    pub(super) replay_after_restore: bool,
     /// Between two rounds, with publishers quiet and everything consumed, the stream is deleted and made anew.
     pub(super) recreate_stream: bool,
     /// And after another round it is set back to what it was before it was deleted.
@@ -171,6 +173,7 @@ impl Plan {
             batch: dice.within(1..7),
             warm_up: dice.pick(&[0, 100, 100]),
             faults,
+            replay_after_restore: dice.chance(500),
             recreate_stream,
             restore_stream: dice.chance(500),
         }

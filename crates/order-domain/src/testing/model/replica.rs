@@ -191,6 +191,19 @@ impl Replica {
         age.is_none()
     }
 
+    /// When all is calm, a replica answers what the database holds.
+    pub(super) async fn agrees(&self, uid: &OrderUid) {
+        let (found, stored) = (self.service.find(uid, true).await, self.world.stored(uid));
+        if let Ok(found) = found
+            && found.as_ref().map(|found| &found.document) != stored.as_ref()
+        {
+            self.violated(format!(
+                "replica {} answers {uid} with {found:?}, and the database holds {stored:?}",
+                self.number
+            ));
+        }
+    }
+
     /// Looks at the cache only, and loses its processor in the middle of that.
     pub(super) async fn look_descheduled(&self, uid: &OrderUid) {
         let dice = &self.world.dice;

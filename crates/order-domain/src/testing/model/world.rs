@@ -1,7 +1,7 @@
 //! What all replicas of a history share: the database, the bus, the clock, and the dice that decide what befalls them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub(super) struct World {
     pub(super) bus: MemoryBus,
     /// Whether each replica reaches the database.
     pub(super) reach: Vec<watch::Sender<Reach>>,
+    /// Which database it is: another one after each restore.
+    database: AtomicU64,
     /// No more delays and losses: the history comes to its end.
     calm: AtomicBool,
     ledger: Mutex<Ledger>,
@@ -72,6 +74,7 @@ impl World {
             dice,
             store,
             bus: MemoryBus::new(Duration::from_millis(1_500)),
+            database: AtomicU64::new(0),
             calm: AtomicBool::new(false),
             ledger: Mutex::new(Ledger::new(trace)),
             clock: Mutex::new(Clock {
@@ -123,7 +126,11 @@ impl World {
 
     /// Takes the way to the database or back, where it can be cut.
     pub(super) async fn travel(&self, replica: usize, slow: u32) -> Result<(), Broken> {
+        let database = self.database.load(SeqCst);
         self.linger(slow).await;
+        if self.database.load(SeqCst) != database {
+            return Err(Broken);
+        }
         let mut reach = self.reach[replica].subscribe();
         if *reach.borrow() == Reach::Silent {
             // The sender lives as long as the world.
@@ -188,8 +195,9 @@ impl World {
         self.clock().behind += by;
     }
 
-    /// Sets the database back.
+    /// Sets the database back. No call survives that.
     pub(super) fn restore(&self, backup: MemoryBackup) {
+        self.database.fetch_add(1, SeqCst);
         self.store.restore(backup);
         let now = self.now();
         for uid in (0..UIDS).map(uid) {

@@ -189,6 +189,38 @@ async fn a_reset_forgets_everything_and_refuses_what_was_begun_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_read_put_ahead_of_the_log_is_forgotten_when_the_log_was_lost_and_is_found_again() {
+    let coherence = proven();
+    let early = sample_order_version("b", 1).document(revision(1));
+    coherence.fill(&coherence.begin_fill(&early.uid), early.clone());
+    advance(Duration::from_millis(1)).await;
+    // A complete look that began after the read: the follower knows of what it found.
+    coherence.extend_lease(Instant::now());
+    advance(Duration::from_millis(1)).await;
+    coherence.fill(&coherence.begin_fill(&uid()), version(1));
+    coherence.offer([version(2)].into_iter());
+    let under_way = coherence.begin_fill(&uid());
+
+    coherence.doubt();
+    assert_eq!(coherence.look_up(&uid()), Lookup::Unknown);
+    assert!(
+        !coherence.fill(&under_way, version(1)),
+        "it may have read the other database"
+    );
+    coherence.apply(&change(2));
+    assert_eq!(
+        coherence.look_up(&uid()),
+        Lookup::Unknown,
+        "the offer was forgotten"
+    );
+    assert_eq!(
+        coherence.look_up(&early.uid),
+        Lookup::Proven(early),
+        "all else stays"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_absence_holds_for_a_short_while() {
     let coherence = proven();
     coherence.fill_absent(&coherence.begin_fill(&uid()), &uid());

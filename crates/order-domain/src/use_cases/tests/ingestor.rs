@@ -347,6 +347,56 @@ async fn the_same_holds_for_two_versions_in_one_batch() {
     assert_eq!(running.dead_letters().await.len(), 1);
 }
 
+/// Nothing tells these old versions from new ones under a clock that stepped back: they are older by time and ahead by sequence. An alarm
+/// too many is better than an order too few.
+#[tokio::test(start_paused = true)]
+async fn a_store_from_before_the_stream_was_recreated_makes_dead_letters_of_old_versions_and_loses_nothing() {
+    let running = Running::start();
+    for version in 1..=2 {
+        running
+            .publish(sample_order_version("a", version).json().clone())
+            .await;
+        running.acknowledged(version as usize).await;
+    }
+    running.publish_orders(["untouched".to_owned()]).await;
+    running.acknowledged(3).await;
+    let store = running.bus.backup();
+    running.bus.recreate();
+    running.publish(sample_order_version("a", 3).json().clone()).await;
+    running.acknowledged(4).await;
+    assert!(
+        running.dead_letters().await.is_empty(),
+        "a recreated stream alone makes none"
+    );
+
+    running.bus.restore(store);
+    // What it acknowledged was restored with it: three, and the same three again.
+    running.acknowledged(6).await;
+    let letters = running.dead_letters().await;
+    assert_eq!(letters.len(), 1, "only what is ahead by sequence");
+    assert_eq!(
+        letters[0].letter.message.payload,
+        *sample_order_version("a", 2).json()
+    );
+    assert!(letters[0].letter.reason.contains("clock stepped back"));
+    let uid = OrderUid::new("a").expect("good");
+    let stored = running.repository.inner.find(&uid).await.expect("in memory");
+    assert_eq!(
+        stored.map(|it| it.json),
+        Some(sample_order_version("a", 3).json().clone())
+    );
+
+    // And its next versions are new ones again.
+    running.publish(sample_order_version("a", 4).json().clone()).await;
+    running.acknowledged(7).await;
+    let stored = running.repository.inner.find(&uid).await.expect("in memory");
+    assert_eq!(
+        stored.map(|it| it.json),
+        Some(sample_order_version("a", 4).json().clone())
+    );
+    assert_eq!(running.dead_letters().await.len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_forgets_acknowledgements_changes_nothing() {
     let running = Running::start();
