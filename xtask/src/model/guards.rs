@@ -237,8 +237,8 @@ pub(super) const GUARDS: &[Guard] = &[
     guard(
         "unproven-only-when-lost",
         SERVICE,
-        "(Err(FindError::Unavailable), Some(stale)) if self.health.database() == DatabaseReach::Lost => {",
-        "(Err(FindError::Unavailable), Some(stale)) => {",
+        "Err(_) if is_lost() => {}",
+        "Err(FindError::Unavailable) => {}",
     ),
 ];
 

@@ -74,11 +74,12 @@ impl OrderService {
         let cached = self.look_up_cached(uids, proof_required);
         let open = cached.iter().filter(|(_, known)| matches!(known, Known::Open(_)));
         let open: Vec<OrderUid> = open.map(|(uid, _)| (*uid).clone()).collect();
-        let mut read = match self.read_many(open).await {
-            Err(FindError::Unavailable) => HashMap::new(),
+        let read = self.read_many(open).await;
+        let is_lost = self.health.database() == DatabaseReach::Lost;
+        let mut read = match read {
+            Err(error) if is_lost || error == FindError::Unavailable => HashMap::new(),
             read => read?,
         };
-        let is_lost = self.health.database() == DatabaseReach::Lost;
 
         let mut answer = Answer::default();
         for (uid, known) in cached {

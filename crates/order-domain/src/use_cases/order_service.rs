@@ -145,18 +145,22 @@ impl OrderService {
             Lookup::Absent => return Ok(None),
             Lookup::Unproven { .. } | Lookup::Unknown => None,
         };
-        let answer = match self.may_read() {
-            true => self.read(uid).await,
-            false => Err(FindError::Unavailable),
-        };
-        match (answer, fallback) {
-            (Ok(document), _) => Ok(document.map(|document| Found { document, age: None })),
-            (Err(FindError::Unavailable), Some(stale)) if self.health.database() == DatabaseReach::Lost => {
-                self.stale_answers.increment(1);
-                Ok(Some(stale))
+        let is_lost = || self.health.database() == DatabaseReach::Lost;
+        // Whoever can be given the order does not wait for a database that does not answer.
+        if fallback.is_none() || !is_lost() {
+            if !self.may_read() {
+                return Err(FindError::Unavailable);
             }
-            (Err(error), _) => Err(error),
+            match self.read(uid).await {
+                Ok(document) => return Ok(document.map(|document| Found { document, age: None })),
+                // Whatever the error is: a database that is being restored answers, and has no tables yet.
+                Err(_) if is_lost() => {}
+                Err(error) => return Err(error),
+            }
         }
+        let stale = fallback.ok_or(FindError::Unavailable)?;
+        self.stale_answers.increment(1);
+        Ok(Some(stale))
     }
 
     /// The order as [`find`](Self::find) has it; while there is none, waits until it is stored, on whatever replica, for at most `within` and

@@ -225,10 +225,40 @@ async fn while_the_database_is_away_one_read_a_second_tries_it() {
     fixture.repository.always_fail(None);
     advance(Duration::from_secs(1)).await;
     assert_eq!(
-        fixture.find("a").await,
+        fixture.find_proven("a").await,
         proven(),
         "the probe found it back before the follower did"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_can_be_given_a_cached_order_does_not_wait_for_the_database() {
+    let fixture = Fixture::new().await;
+    fixture.find("a").await.expect("in reach");
+    fixture.lose_database().await;
+    fixture.repository.hold(true);
+    for _ in 0..100 {
+        let began = Instant::now();
+        assert!(matches!(
+            fixture.find("a").await,
+            Ok(Some(Found { age: Some(_), .. }))
+        ));
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        advance(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_without_its_tables_is_as_one_out_of_reach() {
+    let fixture = Fixture::new().await;
+    fixture.find("a").await.expect("in reach");
+    fixture.lose_database().await;
+    fixture.repository.always_fail(Some(our_fault));
+    assert!(matches!(
+        fixture.find("a").await,
+        Ok(Some(Found { age: Some(_), .. }))
+    ));
+    assert_eq!(fixture.find("b").await, Err(FindError::Unavailable));
 }
 
 #[tokio::test(start_paused = true)]
