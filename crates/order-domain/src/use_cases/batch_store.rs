@@ -90,6 +90,17 @@ pub(super) struct BatchStore {
     instruments: BatchInstruments,
 }
 
+/// How often a batch of several orders may fail before it is stored in parts.
+const FAILURES_AT_ONCE: u32 = 5;
+
+/// Why a batch is not to be tried again as it is.
+enum Refusal {
+    /// The database rejects the data, in these words, and the fault is an order's.
+    Rejected(String),
+    /// It failed again and again, and is of more than one order.
+    TooMuch,
+}
+
 /// What is kept of a batch, beside the orders being stored, until all of it is.
 struct Aside {
     /// The messages of its orders.
@@ -131,7 +142,8 @@ impl BatchStore {
             messages,
             superseded: Vec::new(),
         };
-        // A batch that is rejected is divided until the order at fault stands alone; its neighbours store.
+        // A batch that is rejected is divided until the order at fault stands alone; its neighbours store. One that fails again and
+        // again is divided too: a database that is slow, and not away, takes it in parts.
         let mut left = vec![self.newest_of(orders, dead_letters, &mut aside)];
         while let Some(batch) = left.pop() {
             if batch.is_empty() {
@@ -142,9 +154,10 @@ impl BatchStore {
                     let overtaken = self.settle(&batch, &outcomes, &mut aside.messages);
                     left.push(Batch::new(Vec::new(), overtaken));
                 }
-                Err(rejection) => match batch.bisect() {
-                    Ok((first, second)) => left.extend([second, first]),
-                    Err(single) => {
+                Err(refusal) => match (batch.bisect(), refusal) {
+                    (Ok((first, second)), _) => left.extend([second, first]),
+                    (Err(single), Refusal::TooMuch) => left.push(single),
+                    (Err(single), Refusal::Rejected(rejection)) => {
                         // What the rejected version was to replace is the newest that can be stored now.
                         let is_older = |older: &mut RevisedOrder| {
                             single
@@ -265,10 +278,11 @@ impl BatchStore {
     ///
     /// # Errors
     ///
-    /// The database rejects the data, in its words, and the fault is an order's.
-    async fn store_or_reject(&self, batch: &Batch) -> Result<Vec<StoreOutcome>, String> {
+    /// See [`Refusal`].
+    async fn store_or_reject(&self, batch: &Batch) -> Result<Vec<StoreOutcome>, Refusal> {
         let mut backoff = Backoff::new(Duration::from_millis(50), self.retry_at_most);
-        loop {
+        let mut failures = 0;
+        while failures < FAILURES_AT_ONCE || batch.orders().len() < 2 {
             let began = Instant::now();
             match self.repository.store(batch).await {
                 Ok(report) => {
@@ -277,14 +291,17 @@ impl BatchStore {
                     return Ok(report.outcomes);
                 }
                 Err(RepositoryError::Rejected(rejection)) if self.is_an_orders_fault(batch) => {
-                    return Err(format!("rejected by the database: {rejection}"));
+                    let rejection = format!("rejected by the database: {rejection}");
+                    return Err(Refusal::Rejected(rejection));
                 }
                 // Unavailable, or a fault of ours: nothing is the order's fault, and nothing is given up.
                 Err(error) => self.health.ingestion_paused(&error),
             }
             self.instruments.commit_failures.increment(1);
+            failures += 1;
             sleep(backoff.step()).await;
         }
+        Err(Refusal::TooMuch)
     }
 
     fn is_an_orders_fault(&self, batch: &Batch) -> bool {

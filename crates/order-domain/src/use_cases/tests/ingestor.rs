@@ -302,6 +302,21 @@ async fn a_batch_whose_fate_is_unknown_is_stored_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_that_is_too_much_for_a_slow_database_is_stored_in_parts() {
+    let running = Running::start();
+    running.repository.store_at_most(3);
+    running
+        .publish_orders((0..20).map(|index| format!("order-{index}")))
+        .await;
+    running.acknowledged(20).await;
+    let batches = running.repository.batches();
+    assert_eq!(batches.iter().sum::<usize>(), 20);
+    assert!(batches.iter().all(|orders| *orders <= 3), "{batches:?}");
+    assert!(running.dead_letters().await.is_empty());
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_version_from_a_clock_that_stepped_back_is_kept_as_a_dead_letter() {
     let running = Running::start();
     running.bus.set_clock(1_000_000);

@@ -25,6 +25,7 @@ struct Plan {
     failures: VecDeque<RepositoryError>,
     poison: HashSet<String>,
     always: Option<fn() -> RepositoryError>,
+    at_most: Option<usize>,
     batches: Vec<usize>,
     finds: usize,
 }
@@ -56,6 +57,11 @@ impl Scripted {
     /// Every call fails like this, until told otherwise.
     pub(super) fn always_fail(&self, failure: Option<fn() -> RepositoryError>) {
         self.plan().always = failure;
+    }
+
+    /// Batches of more orders than this take too long.
+    pub(super) fn store_at_most(&self, orders: usize) {
+        self.plan().at_most = Some(orders);
     }
 
     /// Batches that hold this order are rejected.
@@ -114,6 +120,13 @@ impl OrderRepository for Scripted {
         self.pass().await?;
         if let Some(failure) = self.plan().failures.pop_front() {
             return Err(failure);
+        }
+        if self
+            .plan()
+            .at_most
+            .is_some_and(|most| batch.orders().len() > most)
+        {
+            return Err(unavailable());
         }
         if batch
             .orders()
