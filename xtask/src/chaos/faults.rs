@@ -34,6 +34,8 @@ pub(super) enum FaultKind {
     CutPostgres,
     /// One replica's connections to PostgreSQL fall silent: nothing arrives, or no answer does.
     SilencePostgres,
+    /// One replica's connections to PostgreSQL answer late, each by a time of its own, so that a read is overtaken by a commit.
+    DelayPostgres,
     /// One replica's connections to the broker end, and no new ones can be made.
     CutNats,
     /// One replica's connections to the broker fall silent.
@@ -63,7 +65,9 @@ impl FaultKind {
             FaultKind::KillPostgres | FaultKind::RestartPostgres | FaultKind::FreezePostgres => {
                 Component::Postgres
             }
-            FaultKind::CutPostgres | FaultKind::SilencePostgres => Component::WayToPostgres,
+            FaultKind::CutPostgres | FaultKind::SilencePostgres | FaultKind::DelayPostgres => {
+                Component::WayToPostgres
+            }
             FaultKind::CutNats | FaultKind::SilenceNats => Component::WayToNats,
             FaultKind::KillNats
             | FaultKind::RestartNats

@@ -197,6 +197,7 @@ impl Chaos {
             let plan = Plan::new(seed, round, &kinds, replicas, duration);
             let began = Instant::now();
             let (injected, answers) = arena.play(&plan, duration, report).await?;
+            report.longest = report.longest.max(began.elapsed());
             let names: Vec<String> = injected.iter().map(FaultKind::to_string).collect();
             eprintln!(
                 "round {:<4} {:>5.1} s  {}  {answers}; {}",

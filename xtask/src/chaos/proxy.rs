@@ -2,10 +2,12 @@
 
 use std::io::Result;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 /// What the way lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,15 +20,21 @@ pub(super) enum Passage {
     Silent,
     /// Requests, but no answers: what was asked for happens, and who asked does not hear of it.
     Unanswered,
+    /// Everything, but on half of the connections answers come late, on each by a time of its own: what was asked later may be
+    /// answered earlier.
+    Late,
 }
+
+/// The latest that an answer comes. A read waits for two of them, and has a deadline.
+const LATEST: Duration = Duration::from_millis(250);
 
 impl Passage {
     fn lets_requests(self) -> bool {
-        matches!(self, Passage::Open | Passage::Unanswered)
+        !matches!(self, Passage::Cut | Passage::Silent)
     }
 
     fn lets_answers(self) -> bool {
-        self == Passage::Open
+        matches!(self, Passage::Open | Passage::Late)
     }
 }
 
@@ -80,9 +88,14 @@ async fn carry(near: TcpStream, server: SocketAddr, mut passage: watch::Receiver
         near.set_nodelay(true).and_then(|()| far.set_nodelay(true)).ok()?;
         let (near_read, near_write) = near.into_split();
         let (far_read, far_write) = far.into_split();
+        let late = if rand::random() {
+            rand::random_range(Duration::ZERO..LATEST)
+        } else {
+            Duration::ZERO
+        };
         tokio::select! {
-            _ = pump(near_read, far_write, requests, Passage::lets_requests) => {}
-            _ = pump(far_read, near_write, answers, Passage::lets_answers) => {}
+            _ = pump(near_read, far_write, requests, Passage::lets_requests, Duration::ZERO) => {}
+            _ = pump(far_read, near_write, answers, Passage::lets_answers, late) => {}
         }
         Some(())
     };
@@ -99,11 +112,15 @@ async fn pump(
     mut to: impl AsyncWrite + Unpin,
     mut passage: watch::Receiver<Passage>,
     lets: impl Fn(Passage) -> bool,
+    late: Duration,
 ) -> Option<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         let read = from.read(&mut buffer).await.ok()?;
-        passage.wait_for(|passage| lets(*passage)).await.ok()?;
+        let now = *passage.wait_for(|passage| lets(*passage)).await.ok()?;
+        if now == Passage::Late {
+            sleep(late).await;
+        }
         if read == 0 {
             return None;
         }
@@ -113,8 +130,6 @@ async fn pump(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::timeout;
 
     use super::*;
@@ -156,6 +171,15 @@ mod tests {
             proxy.set(Passage::Open);
             assert_eq!(hears(&mut stream).await, Some(2));
         }
+    }
+
+    #[tokio::test]
+    async fn late_answers_come() {
+        let proxy = Proxy::open(server().await).await.unwrap();
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        proxy.set(Passage::Late);
+        stream.write_all(&[1]).await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), 1);
     }
 
     #[tokio::test]

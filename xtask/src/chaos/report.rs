@@ -17,6 +17,8 @@ pub(super) struct Report {
     pub(super) violations: Vec<Violation>,
     /// Rounds that were played to their end.
     pub(super) rounds: u64,
+    /// The longest round, from its beginning to its judgement.
+    pub(super) longest: Duration,
     /// The longest that it took until all was well again, from when the last fault had ended.
     pub(super) slowest: Duration,
     acknowledged: u64,
@@ -71,12 +73,13 @@ impl Report {
         let _ = writeln!(
             table,
             "\n{} messages acknowledged, {} of them bad; answers: {}\n\
-             all was well again within {:.1} s of the last fault of each round\n\
+             all was well again within {:.1} s of the last fault of each round, and each round was over within {:.1} s\n\
              seed {seed}, {} rounds, {replicas} replicas: {} faults, {} violations",
             self.acknowledged,
             self.bad,
             self.answers,
             self.slowest.as_secs_f64(),
+            self.longest.as_secs_f64(),
             self.rounds,
             self.injected.values().sum::<u64>(),
             self.violations.len(),

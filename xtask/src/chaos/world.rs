@@ -166,7 +166,7 @@ impl World {
                 let running = self.nats_runs.lock().await;
                 self.freeze(&running.process, lasts).await
             }
-            FaultKind::CutPostgres | FaultKind::SilencePostgres => {
+            FaultKind::CutPostgres | FaultKind::SilencePostgres | FaultKind::DelayPostgres => {
                 disturb(&self.replicas[replica].postgres, &fault).await;
                 Ok(())
             }
@@ -334,8 +334,11 @@ async fn stop(process: ProcessId, how: Signal) -> Result<()> {
 }
 
 async fn disturb(way: &Proxy, fault: &Fault) {
-    let cut = matches!(fault.kind, FaultKind::CutPostgres | FaultKind::CutNats);
-    way.set(if cut { Passage::Cut } else { fault.silence });
+    way.set(match fault.kind {
+        FaultKind::CutPostgres | FaultKind::CutNats => Passage::Cut,
+        FaultKind::DelayPostgres => Passage::Late,
+        _ => fault.silence,
+    });
     sleep(fault.lasts).await;
     if fault.cut_after {
         way.set(Passage::Cut);
