@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::replica::Client;
+use crate::shop::perhaps_given;
 
 /// A running `order-tracker`. Killed when it is dropped.
 pub struct Process {
@@ -21,7 +22,8 @@ pub struct Process {
 impl Process {
     /// Starts the binary with these variables and no others of ours.
     pub fn start(environment: &HashMap<String, String>) -> Self {
-        let mut child = Command::new(built("order-tracker"))
+        let service = perhaps_given("ORDERS_TEST_SERVICE").map(PathBuf::from);
+        let mut child = Command::new(service.unwrap_or_else(|| built("order-tracker")))
             .env_clear()
             .envs(environment)
             .env("ORDERS__LOG__FORMAT", "json")

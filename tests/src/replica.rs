@@ -8,6 +8,7 @@ use order_app::{Application, Settings};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::eventually;
@@ -125,6 +126,23 @@ impl Client {
             answer.status == StatusCode::OK && answer.json()["cache"]["proven"] == true
         });
         assert!(ready.await, "not ready: {:?}", self.readyz().await);
+    }
+
+    /// Waits until `/readyz` tells of this trouble, and answers how long that took.
+    pub async fn tells_of(&self, trouble: &str) -> Duration {
+        let since = Instant::now();
+        let told = eventually(async || {
+            let troubles = self.readyz().await.json()["troubles"].to_string();
+            troubles.contains(trouble)
+        });
+        assert!(told.await, "{:?}", self.readyz().await);
+        since.elapsed()
+    }
+
+    /// Waits until `/readyz` has nothing to complain of.
+    pub async fn is_well(&self) {
+        let well = eventually(async || self.readyz().await.json()["status"] == "ready").await;
+        assert!(well, "{:?}", self.readyz().await);
     }
 
     /// What `/readyz` tells.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
+use async_nats::jetstream::stream::{Config, Info};
 use bytes::Bytes;
 use order_app::{Settings, Sources};
 use order_domain::{BusError, Order, OrderBus, OutgoingMessage, PublishAck};
@@ -90,6 +91,11 @@ impl Shop {
         &self.name
     }
 
+    /// The name of its schema.
+    pub fn schema(&self) -> &str {
+        &self.name
+    }
+
     /// Sets a variable (without `ORDERS__`) for the replicas that are started from here on.
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment
@@ -167,6 +173,22 @@ impl Shop {
         assert!(reached.await, "{sql} answers {last:?}, not {expected}");
     }
 
+    /// Everything that the four tables and the dead letters hold, but for when it was written.
+    pub async fn contents(&self) -> Vec<String> {
+        let mut contents = Vec::new();
+        for (table, columns) in [
+            ("orders", "to_jsonb(it) - 'stored_at'"),
+            ("delivery", "to_jsonb(it)"),
+            ("payment", "to_jsonb(it)"),
+            ("items", "to_jsonb(it)"),
+            ("dead_letters", "to_jsonb(it) - 'recorded_at'"),
+        ] {
+            let sql = format!("SELECT '{table}: ' || ({columns})::text FROM {table} AS it ORDER BY 1");
+            contents.extend(self.query(&sql).await.iter().map(|row| row.get::<_, String>(0)));
+        }
+        contents
+    }
+
     /// Deletes the consumer that the replicas share, so that the next one delivers everything anew.
     pub async fn forget_what_was_consumed(&self) {
         let stream = self
@@ -218,18 +240,31 @@ impl Shop {
 
     /// Lets the stream hold no more messages than it does now, so that it refuses every further one.
     pub async fn fill_stream(&self) {
+        self.change_stream(|info| Config {
+            max_messages: info.state.messages as i64,
+            ..info.config.clone()
+        })
+        .await;
+    }
+
+    /// Lets the stream hold so many bytes at most.
+    pub async fn limit_stream(&self, bytes: i64) {
+        self.change_stream(|info| Config {
+            max_bytes: bytes,
+            ..info.config.clone()
+        })
+        .await;
+    }
+
+    async fn change_stream(&self, changed: impl FnOnce(&Info) -> Config) {
         let jetstream = self.jetstream().await;
         let stream = jetstream
             .get_stream(&self.name)
             .await
             .expect("the stream is there");
-        let info = stream.cached_info();
-        let full = async_nats::jetstream::stream::Config {
-            max_messages: info.state.messages as i64,
-            ..info.config.clone()
-        };
+        let changed = changed(stream.cached_info());
         jetstream
-            .update_stream(full)
+            .update_stream(changed)
             .await
             .expect("the stream can be changed");
     }
@@ -324,10 +359,14 @@ fn unique() -> u64 {
     now.as_micros() as u64 + NEXT.fetch_add(1, SeqCst)
 }
 
+pub(crate) fn given(variable: &str) -> String {
+    perhaps_given(variable).unwrap_or_else(|| panic!("{variable} is not set: run `cargo xtask test`"))
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "tests are told by the environment where their servers are"
 )]
-pub(crate) fn given(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run `cargo xtask test`"))
+pub(crate) fn perhaps_given(variable: &str) -> Option<String> {
+    std::env::var(variable).ok()
 }

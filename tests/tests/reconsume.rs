@@ -5,26 +5,6 @@ use order_domain::testing::orders::{sample_order, sample_order_version};
 use order_tests::{Shop, eventually, said, xtask};
 use reqwest::StatusCode;
 
-/// Everything that the four tables and the dead letters hold, in an order that does not depend on when it was written.
-async fn contents(shop: &Shop) -> Vec<String> {
-    let mut contents = Vec::new();
-    for (table, columns) in [
-        ("orders", "to_jsonb(it) - 'stored_at'"),
-        ("delivery", "to_jsonb(it)"),
-        ("payment", "to_jsonb(it)"),
-        ("items", "to_jsonb(it)"),
-        ("dead_letters", "to_jsonb(it) - 'recorded_at'"),
-    ] {
-        let rows = shop
-            .query(&format!(
-                "SELECT '{table}: ' || ({columns})::text FROM {table} AS it ORDER BY 1"
-            ))
-            .await;
-        contents.extend(rows.iter().map(|row| row.get::<_, String>(0)));
-    }
-    contents
-}
-
 fn text(order: &Order) -> String {
     String::from_utf8_lossy(order.json()).into_owned()
 }
@@ -66,7 +46,7 @@ async fn a_database_restored_from_a_backup_catches_up_from_the_stream() {
     replica
         .serves("order-59", sample_order_version("order-59", 60).json())
         .await;
-    let whole = contents(&shop).await;
+    let whole = shop.contents().await;
 
     for table in tables {
         shop.query(&format!("DELETE FROM {table}")).await;
@@ -75,14 +55,14 @@ async fn a_database_restored_from_a_backup_catches_up_from_the_stream() {
         ))
         .await;
     }
-    assert_ne!(contents(&shop).await, whole);
+    assert_ne!(shop.contents().await, whole);
     let gone = eventually(async || replica.get("order-59").await.status == StatusCode::NOT_FOUND).await;
     assert!(gone, "the replica notices that the database was restored");
 
     let output = xtask(shop.environment(), &["replay", "--from-sequence", "1"]).await;
     let summary = said(&output);
     assert!(summary.contains("40 orders stored"), "{summary}");
-    assert_eq!(contents(&shop).await, whole, "everything is back");
+    assert_eq!(shop.contents().await, whole, "everything is back");
     for index in [0, 30, 59] {
         let order = sample_order_version(
             &format!("order-{index}"),
@@ -95,7 +75,7 @@ async fn a_database_restored_from_a_backup_catches_up_from_the_stream() {
     let output = xtask(shop.environment(), &["replay", "--since", "1h"]).await;
     let summary = said(&output);
     assert!(summary.starts_with("0 orders stored"), "{summary}");
-    assert_eq!(contents(&shop).await, whole);
+    assert_eq!(shop.contents().await, whole);
     assert_eq!(
         shop.acknowledged().await,
         82,

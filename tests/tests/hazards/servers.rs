@@ -4,34 +4,18 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use order_domain::testing::orders::{sample_order, sample_order_version};
-use order_tests::{Process, Replica, Servers, Shop, eventually};
+use order_tests::{Process, Servers, Shop, eventually};
 use reqwest::{Method, StatusCode};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// Promised of a peer that freezes: how soon it is noticed.
 const NOTICED_WITHIN: Duration = Duration::from_secs(10);
-
-/// Waits until `/readyz` tells of this trouble, and answers how long that took.
-async fn told_of(replica: &Replica, trouble: &str) -> Duration {
-    let since = Instant::now();
-    let told = eventually(async || {
-        let troubles = replica.readyz().await.json()["troubles"].to_string();
-        troubles.contains(trouble)
-    });
-    assert!(told.await, "{:?}", replica.readyz().await);
-    since.elapsed()
-}
-
-async fn is_well(replica: &Replica) {
-    let well = eventually(async || replica.readyz().await.json()["status"] == "ready").await;
-    assert!(well, "{:?}", replica.readyz().await);
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_killed_right_after_acknowledgements_changes_nothing() {
     const ORDERS: i64 = 200;
     let mut servers = Servers::start();
-    let shop = Shop::open_on(servers.postgres_url(), &servers.nats_url()).await;
+    let shop = Shop::open_on(&servers.postgres_url(), &servers.nats_url()).await;
     let replica = shop.replica().await;
     for index in 0..ORDERS {
         shop.publish_order(&sample_order(&format!("order-{index}"))).await;
@@ -55,27 +39,27 @@ async fn a_broker_killed_right_after_acknowledgements_changes_nothing() {
     afterwards.remove("after");
     assert_eq!(afterwards, before, "nothing was written again");
     assert_eq!(shop.count("SELECT count(*) FROM dead_letters").await, 0);
-    is_well(&replica).await;
+    replica.is_well().await;
     replica.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_broker_is_said_and_reads_go_on() {
     let servers = Servers::start();
-    let shop = Shop::open_on(servers.postgres_url(), &servers.nats_url()).await;
+    let shop = Shop::open_on(&servers.postgres_url(), &servers.nats_url()).await;
     let replica = shop.replica().await;
     shop.publish_order(&sample_order("a")).await;
     replica.serves("a", sample_order("a").json()).await;
 
     servers.freeze_nats();
-    let noticed = told_of(&replica, "broker: ").await;
+    let noticed = replica.tells_of("broker: ").await;
     assert!(noticed < NOTICED_WITHIN, "noticed after {noticed:?}");
     let answer = replica.get("a").await;
     assert_eq!((answer.status, answer.header("age")), (StatusCode::OK, ""));
     assert_eq!(replica.get("unknown").await.status, StatusCode::NOT_FOUND);
 
     servers.thaw_nats();
-    is_well(&replica).await;
+    replica.is_well().await;
     let newer = sample_order_version("a", 1);
     let published = eventually(async || shop.try_publish(newer.json().clone()).await.is_ok()).await;
     assert!(published);
@@ -86,7 +70,7 @@ async fn a_frozen_broker_is_said_and_reads_go_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_database_is_said_and_cached_orders_are_served_with_their_age() {
     let servers = Servers::start();
-    let shop = Shop::open_on(servers.postgres_url(), &servers.nats_url()).await;
+    let shop = Shop::open_on(&servers.postgres_url(), &servers.nats_url()).await;
     let replica = shop.replica().await;
     shop.publish_order(&sample_order("a")).await;
     replica.serves("a", sample_order("a").json()).await;
@@ -94,7 +78,7 @@ async fn a_frozen_database_is_said_and_cached_orders_are_served_with_their_age()
     assert!(cached, "{:?}", replica.readyz().await);
 
     servers.freeze_postgres();
-    let noticed = told_of(&replica, "database: ").await;
+    let noticed = replica.tells_of("database: ").await;
     assert!(noticed < NOTICED_WITHIN, "noticed after {noticed:?}");
     // What was proven before it froze is so until the lease ends.
     let aged = eventually(async || !replica.get("a").await.header("age").is_empty()).await;
@@ -115,7 +99,7 @@ async fn a_frozen_database_is_said_and_cached_orders_are_served_with_their_age()
 
     servers.thaw_postgres();
     replica.serves("a", newer.json()).await;
-    is_well(&replica).await;
+    replica.is_well().await;
     assert!(replica.get("a").await.header("age").is_empty());
     assert_eq!(shop.count("SELECT count(*) FROM dead_letters").await, 0);
     replica.stop().await;

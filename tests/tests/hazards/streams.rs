@@ -57,7 +57,7 @@ fn copy(from: &Path, to: &Path) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_restored_to_an_older_store_loses_no_new_version_and_brings_none_back() {
     let mut servers = Servers::start();
-    let shop = Shop::open_on(servers.postgres_url(), &servers.nats_url()).await;
+    let shop = Shop::open_on(&servers.postgres_url(), &servers.nats_url()).await;
     let replica = shop.replica().await;
     publish(&shop, "a", 0).await;
     publish(&shop, "b", 0).await;
