@@ -102,6 +102,63 @@ async fn who_is_slow_is_cut_off_and_others_are_served_meanwhile() {
     shop.close().await;
 }
 
+/// Sends this, and answers what comes back until the connection ends.
+async fn exchange(address: SocketAddr, sent: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    // It may be cut off before it has sent everything.
+    let _ = stream.write_all(sent.as_bytes()).await;
+    let mut received = Vec::new();
+    let _ = stream.read_to_end(&mut received).await;
+    String::from_utf8_lossy(&received).into_owned()
+}
+
+#[tokio::test]
+async fn a_body_is_bounded_in_time_and_size() {
+    let mut shop = Shop::open().await;
+    shop.set("HTTP__BODY_TIMEOUT", "500ms");
+    // For so long actix-http waits for the rest of a chunked body that was given up.
+    shop.set("HTTP__KEEP_ALIVE", "1s");
+    let replica = shop.replica().await;
+    let head = "POST /api/v1/orders HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n";
+    for (rest, status, kind) in [
+        ("content-length: 100\r\n\r\n{", "408", "request-timeout"),
+        (
+            "transfer-encoding: chunked\r\n\r\n1\r\n{\r\n",
+            "408",
+            "request-timeout",
+        ),
+        ("content-length: 1048577\r\n\r\n{", "413", "payload-too-large"),
+    ] {
+        let received = exchange(replica.address(), &format!("{head}{rest}")).await;
+        assert!(
+            received.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{received:?}"
+        );
+        assert!(received.contains(&format!("/problems/{kind}")), "{received:?}");
+        assert!(received.contains("x-request-id: "), "{received:?}");
+    }
+    replica.stop().await;
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn a_connection_may_rest_for_longer_than_a_head_may_take() {
+    let mut shop = Shop::open().await;
+    shop.set("HTTP__HEAD_TIMEOUT", "1s");
+    let replica = shop.replica().await;
+    let mut stream = TcpStream::connect(replica.address()).await.expect("it listens");
+    let mut received = [0; 4_096];
+    for _ in 0..2 {
+        stream.write_all(WHOLE.as_bytes()).await.expect("it is connected");
+        let length = stream.read(&mut received).await.expect("an answer");
+        assert!(received[..length].starts_with(b"HTTP/1.1 404 "));
+        // More than the time and the grace after it.
+        sleep(Duration::from_secs(2)).await;
+    }
+    replica.stop().await;
+    shop.close().await;
+}
+
 #[tokio::test]
 async fn an_answer_that_nobody_takes_is_given_up() {
     let mut shop = Shop::open().await;
@@ -161,12 +218,7 @@ async fn what_is_no_request_is_turned_away_before_it_is_one() {
         (&too_long, "400"),
         (&too_large, "431"),
     ] {
-        let mut stream = TcpStream::connect(replica.address()).await.expect("it listens");
-        // It may be cut off before it has sent everything.
-        let _ = stream.write_all(sent.as_bytes()).await;
-        let mut received = Vec::new();
-        let _ = stream.read_to_end(&mut received).await;
-        let received = String::from_utf8_lossy(&received);
+        let received = exchange(replica.address(), sent).await;
         assert!(
             received.starts_with(&format!("HTTP/1.1 {status} ")),
             "{:.40}: {received:?}",

@@ -72,6 +72,7 @@ async fn orders_are_served_over_http_1_and_http_2() {
     let files = Files::named("served");
     let certificate = files.renew();
     files.set(&mut shop);
+    shop.set("HTTP__BODY_TIMEOUT", "500ms");
     let replica = shop.replica().await;
     let order = sample_order("a");
     shop.publish_order(&order).await;
@@ -111,7 +112,14 @@ async fn orders_are_served_over_http_1_and_http_2() {
         }
         assert_eq!(received == *order.json(), status == 200);
     }
-    drop(requests);
+    // A body that does not come is not waited for here either.
+    let request = http::Request::post("https://localhost/api/v1/orders")
+        .header("content-type", "application/json")
+        .body(())
+        .expect("a request");
+    let (answer, body) = requests.send_request(request, false).expect("it is connected");
+    assert_eq!(answer.await.expect("an answer").status(), 408);
+    drop((body, requests));
     let _ = connection.await;
 
     // Who does not speak TLS gets nothing.

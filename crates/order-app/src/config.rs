@@ -477,9 +477,10 @@ impl Settings {
             (
                 !self.http.head_timeout.is_zero()
                     && !self.http.body_timeout.is_zero()
-                    && !self.http.write_timeout.is_zero(),
-                "ORDERS__HTTP__HEAD_TIMEOUT",
-                "must be more than 0, as ORDERS__HTTP__BODY_TIMEOUT and ORDERS__HTTP__WRITE_TIMEOUT",
+                    && !self.http.write_timeout.is_zero()
+                    && !self.http.keep_alive.is_zero(),
+                "ORDERS__HTTP",
+                "its BODY_TIMEOUT, HEAD_TIMEOUT, KEEP_ALIVE and WRITE_TIMEOUT must be more than 0",
             ),
             (
                 self.read.join_within < self.read.deadline && self.read.join_within < self.cache.lease,

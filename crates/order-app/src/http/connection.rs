@@ -1,8 +1,9 @@
 //! A connection that does not wait for ever for its other side.
 //!
-//! actix-http bounds the first head of a connection, and the time between requests. It does not bound a later head that has begun
-//! and does not end, what is left of a body that nobody reads, and an answer that is not taken: each would hold a connection for as
-//! long as somebody likes. What only a handler can bound, the body that it waits for, is bounded in `body`.
+//! actix-http bounds the first head of a connection, and the time between requests that came whole. It does not bound a later head
+//! that has begun and does not end, the rest of a chunked body that nobody reads, whether it comes or not, and an answer that is not
+//! taken: each would hold a connection for as long as somebody likes. What only a handler can bound, the body that it waits for, is
+//! bounded in `body`.
 
 use std::cell::Cell;
 use std::io;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// actix-http answers the first head that does not come with 408. It shall be first.
+/// actix-http answers the first head that does not come with 408, and ends a rest that is too long in order. It shall be first.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// How long to wait for the other side.
@@ -24,6 +25,8 @@ pub(crate) struct Patience {
     pub(crate) head: Duration,
     /// For more of an answer to be taken.
     pub(crate) write: Duration,
+    /// For anything, after an answer.
+    pub(crate) rest: Duration,
 }
 
 /// What a connection is in the middle of. Shared by the connection and its requests, which are all on one thread.
@@ -32,6 +35,8 @@ pub(crate) struct ConnectionState {
     requests: Cell<usize>,
     /// Since when there is a part of a request, and no whole one.
     owed_since: Cell<Option<Instant>>,
+    /// Since when there is nothing of ours to be waited for.
+    quiet_since: Cell<Option<Instant>>,
 }
 
 impl ConnectionState {
@@ -50,6 +55,7 @@ pub(crate) struct InHand(Rc<ConnectionState>);
 impl Drop for InHand {
     fn drop(&mut self) {
         self.0.requests.set(self.0.requests.get() - 1);
+        self.0.quiet_since.set(Some(Instant::now()));
     }
 }
 
@@ -58,8 +64,8 @@ pub(crate) struct Connection<S> {
     stream: S,
     state: Rc<ConnectionState>,
     patience: Patience,
-    /// Whether heads are to be waited for. Those of HTTP/2 come among other frames, and it has pings of its own.
-    watches_heads: bool,
+    /// HTTP/2 has pings of its own, and among its frames it does not show when a head begins.
+    is_http2: bool,
     /// Since when nothing more is taken of what is sent.
     stalled_since: Option<Instant>,
     /// Set once in a while and not for every request: when it fires it is looked whether it was in time.
@@ -67,12 +73,12 @@ pub(crate) struct Connection<S> {
 }
 
 impl<S> Connection<S> {
-    pub(crate) fn new(stream: S, watches_heads: bool, patience: Patience) -> Self {
+    pub(crate) fn new(stream: S, is_http2: bool, patience: Patience) -> Self {
         Connection {
             stream,
             state: Rc::default(),
             patience,
-            watches_heads,
+            is_http2,
             stalled_since: None,
             timer: None,
         }
@@ -85,7 +91,7 @@ impl<S> Connection<S> {
 
     /// Bytes have come.
     fn received(&mut self) -> io::Result<()> {
-        if !self.watches_heads || self.state.requests.get() > 0 {
+        if self.is_http2 || self.state.requests.get() > 0 {
             return Ok(());
         }
         match self.state.owed_since.get() {
@@ -101,32 +107,34 @@ impl<S> Connection<S> {
     fn sent(&mut self) {
         self.stalled_since = None;
         self.state.owed_since.set(None);
+        self.state.quiet_since.set(Some(Instant::now()));
     }
 
+    /// When it has been too long, if nothing changes until then.
     fn deadline(&self) -> Option<Instant> {
-        let head = self
-            .state
-            .owed_since
-            .get()
-            .map(|since| since + self.patience.head + GRACE);
-        let write = self.stalled_since.map(|since| since + self.patience.write);
-        head.into_iter().chain(write).min()
+        let state = &self.state;
+        let is_quiet = !self.is_http2 && state.requests.get() == 0;
+        let head = state.owed_since.get().map(|it| it + self.patience.head + GRACE);
+        let rest = state.quiet_since.get().filter(|_| is_quiet);
+        let rest = rest.map(|it| it + self.patience.rest + GRACE);
+        let write = self.stalled_since.map(|it| it + self.patience.write);
+        head.into_iter().chain(rest).chain(write).min()
     }
 
     /// To be called whenever there is nothing to do but wait.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let Some(deadline) = self.deadline() else {
-            return Ok(());
-        };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
+        // Always set, since it is not asked again when a request in hand ends.
+        let deadline = self.deadline();
+        let due = deadline.unwrap_or_else(|| Instant::now() + self.patience.rest);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.deadline() > due {
+            timer.as_mut().reset(due);
         }
         while timer.as_mut().poll(context).is_ready() {
-            if Instant::now() >= deadline {
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(timed_out());
             }
-            timer.as_mut().reset(deadline);
+            timer.as_mut().reset(due);
         }
         Ok(())
     }

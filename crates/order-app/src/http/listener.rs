@@ -37,7 +37,6 @@ pub(crate) struct ListenerOptions {
     pub(crate) workers: usize,
     /// For all workers together.
     pub(crate) max_connections: usize,
-    pub(crate) keep_alive: Duration,
     pub(crate) patience: Patience,
     pub(crate) shutdown: Duration,
     pub(crate) tls: Option<TlsAcceptor>,
@@ -49,10 +48,10 @@ impl ListenerOptions {
         ListenerOptions {
             workers,
             max_connections: settings.max_connections,
-            keep_alive: settings.keep_alive,
             patience: Patience {
                 head: settings.head_timeout,
                 write: settings.write_timeout,
+                rest: settings.keep_alive,
             },
             shutdown,
             tls: None,
@@ -82,7 +81,6 @@ where
     let ListenerOptions {
         workers,
         max_connections,
-        keep_alive,
         patience,
         shutdown,
         tls,
@@ -103,7 +101,7 @@ where
                 let ending = ending.clone();
                 async move { ending.notified().await }
             })
-            .keep_alive(keep_alive)
+            .keep_alive(patience.rest)
             .client_request_timeout(patience.head)
             .client_disconnect_timeout(LINGER)
             .on_connect_ext(|connection: &Connection<_>, data| {
@@ -141,7 +139,7 @@ async fn accept(
     let peer = stream.peer_addr().ok();
     stream.set_nodelay(true)?;
     let Some(tls) = tls else {
-        let connection = Connection::new(Either::Left(stream), true, patience);
+        let connection = Connection::new(Either::Left(stream), false, patience);
         return Ok((connection, Protocol::Http1, peer));
     };
     let stream = timeout(patience.head, tls.accept(stream))
@@ -153,6 +151,6 @@ async fn accept(
     } else {
         Protocol::Http1
     };
-    let connection = Connection::new(Either::Right(Box::new(stream)), !is_http2, patience);
+    let connection = Connection::new(Either::Right(Box::new(stream)), is_http2, patience);
     Ok((connection, protocol, peer))
 }
