@@ -23,9 +23,8 @@ use crate::backlog::BacklogWatch;
 use crate::config::Settings;
 use crate::http::{
     Access, BodyLimits, Contract, Documents, Listener, ListenerOptions, ManagementState, ServerCertificate,
-    check_access, configure_documents, configure_lookup, configure_management, configure_order_lists,
-    configure_orders, configure_problem_pages, configure_publishing, listen, needed_by_operators,
-    needed_by_the_public, not_found, with_compression, with_cors, with_request_id, with_timing,
+    check_access, configure_management, configure_public, listen, needed_by_operators, needed_by_the_public,
+    not_found, with_compression, with_cors, with_request_id, with_timing,
 };
 use crate::scrape::Scrape;
 
@@ -124,12 +123,7 @@ impl Application {
                 .wrap_fn(move |request, service| with_cors(&origins, request, service))
                 .wrap_fn(move |request, service| with_request_id(slow, request, service))
                 .wrap_fn(with_timing)
-                .configure(configure_orders)
-                .configure(configure_documents)
-                .configure(configure_publishing)
-                .configure(configure_order_lists)
-                .configure(configure_lookup)
-                .configure(configure_problem_pages)
+                .configure(configure_public)
                 .default_service(web::to(not_found))
         })
         .with_context(cannot_listen(settings.http.address))?;

@@ -19,7 +19,7 @@ const PARAMETERS: &[&str] = &["track_number", "customer_id", "transaction", "lim
 
 /// Registers the routes. The service is expected as `web::Data<OrderService>`.
 ///
-/// POST on the same path is registered before, by [`configure_publishing`](super::configure_publishing).
+/// POST on the same path is registered before, by [`configure_publishing`](super::publishing::configure_publishing).
 pub(crate) fn configure_order_lists(app: &mut web::ServiceConfig) {
     app.service(
         web::resource(PATH)
