@@ -26,7 +26,7 @@ pub(super) const TOKEN: &str = "token";
 const ALWAYS: [ProblemKind; 2] = [ProblemKind::BadRequest, ProblemKind::Internal];
 
 /// What the headers of answers mean. An answer names those that it may have.
-const HEADERS: [(&str, Type, &str); 9] = [
+const HEADERS: [(&str, Type, &str); 10] = [
     (
         "X-Request-Id",
         Type::String,
@@ -46,6 +46,11 @@ const HEADERS: [(&str, Type, &str); 9] = [
         "Age",
         Type::Integer,
         "Only where the answer could not be proven, since the database is out of reach: for how many seconds it has not been.",
+    ),
+    (
+        "Vary",
+        Type::String,
+        "`Accept-Encoding`: a larger answer is compressed (zstd, br, gzip) for those who ask.",
     ),
     ("Location", Type::String, "Where to go on."),
     (

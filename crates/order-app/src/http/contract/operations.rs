@@ -209,7 +209,9 @@ pub(super) fn problem_page() -> PathItem {
 }
 
 fn versioned(answer: ResponseBuilder) -> ResponseBuilder {
-    ["ETag", "Cache-Control"].into_iter().fold(answer, with_header)
+    ["ETag", "Cache-Control", "Vary"]
+        .into_iter()
+        .fold(answer, with_header)
 }
 
 fn body(description: &str, schema: &str) -> RequestBody {
