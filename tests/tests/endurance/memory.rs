@@ -146,6 +146,10 @@ async fn resident_memory_stays_under_its_cap_under_ten_times_what_can_be_stored(
         );
         assert!(stored > 0 && more >= OVERLOAD * stored, "that is no overload");
         most = most.max(resident);
+        shop.query("DROP TRIGGER slow ON orders").await;
+        let ((), resident) = most_resident(&process, all_stored(&shop, &client)).await;
+        eprintln!("taking in what waits: at most {resident} MiB");
+        most = most.max(resident);
     }
 
     // The database stopped altogether, and both kinds.
@@ -163,7 +167,6 @@ async fn resident_memory_stays_under_its_cap_under_ten_times_what_can_be_stored(
     client.tells_of("database: ").await;
 
     servers.thaw_postgres();
-    shop.query("DROP TRIGGER slow ON orders").await;
     let ((), resident) = most_resident(&process, all_stored(&shop, &client)).await;
     eprintln!("taking in what waits: at most {resident} MiB");
     most = most.max(resident);
