@@ -55,14 +55,17 @@ impl Servers {
                 .args(["-t", "tmpfs", "-o", &format!("size={size}m,mode=711"), "tmpfs"])
                 .arg(&disk)
                 .output();
-            match mounted {
-                Ok(output) if output.status.success() => disks.push(disk),
-                other => {
-                    unmount(&disks);
-                    let _ = std::fs::remove_dir_all(&folder);
-                    return Err(format!("no disk can be mounted here: {other:?}"));
+            let reason = match mounted {
+                Ok(output) if output.status.success() => {
+                    disks.push(disk);
+                    continue;
                 }
-            }
+                Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+                Err(error) => error.to_string(),
+            };
+            unmount(&disks);
+            let _ = std::fs::remove_dir_all(&folder);
+            return Err(format!("no disk can be mounted here: {reason}"));
         }
         Ok(Servers::start_in(folder, disks))
     }
