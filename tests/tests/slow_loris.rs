@@ -81,6 +81,7 @@ fn quantile(sorted: &[Duration], part: f64) -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures, and takes a minute"]
+#[expect(clippy::print_stdout, reason = "the figures are what it is started for")]
 async fn ten_thousand_slow_connections_do_not_slow_the_others_down() {
     let files = getrlimit(Resource::Nofile);
     let raised = Rlimit {
