@@ -54,7 +54,10 @@ async fn shop_with_orders() -> Shop {
 }
 
 /// Runs schemathesis, and fails with its report if it found anything.
-#[expect(clippy::print_stdout, reason = "what it asked is worth reading in the log of a test that passed, too")]
+#[expect(
+    clippy::print_stdout,
+    reason = "what it asked is worth reading in the log of a test that passed, too"
+)]
 async fn ask_everything(replica: &Replica, more: &[&str]) {
     let mut command = xtask::schemathesis::command(&Progress::new(1)).expect("schemathesis can be run");
     let hooks = docs("../tests/tests/contract/schemathesis_hooks.py");
