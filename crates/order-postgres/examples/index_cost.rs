@@ -1,5 +1,6 @@
 //! What each index of the lists costs ingestion: stores orders into a schema with none of them, with each, and with all, in
-//! turn, so that what else the machine does meanwhile befalls all alike.
+//! turn, so that what else the machine does meanwhile befalls all alike. What is written to the log is told as well: that does
+//! not depend on how busy the machine is.
 //!
 //! `cargo run --release -p order-postgres --example index_cost -- postgres://…/db SCHEMA ORDERS ROUNDS`
 //!
@@ -61,7 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .get(0);
     println!("{there} orders are there; {orders} are stored each time, {BATCH} a batch, fsync {fsync}");
 
-    let mut rates = vec![Vec::new(); SETS.len()];
+    let (mut rates, mut written) = (vec![Vec::new(); SETS.len()], vec![Vec::new(); SETS.len()]);
     let mut begun = jiff::Timestamp::now().as_microsecond();
     for round in 0..rounds {
         for turn in 0..SETS.len() {
@@ -69,26 +70,28 @@ async fn main() -> Result<(), Box<dyn Error>> {
             prepare(&session, SETS[set].1).await?;
             begun += 1_000_000;
             let batches = batches(orders, begun)?;
+            let log_before = log_written(&session).await?;
             let start = Instant::now();
             for batch in &batches {
                 store.orders().store(batch).await?;
             }
             rates[set].push(orders as f64 / start.elapsed().as_secs_f64());
+            written[set].push((log_written(&session).await? - log_before) / orders as f64);
         }
     }
     prepare(&session, &[0, 1, 2]).await?;
 
     println!(
-        "{:>14} {:>10} {:>8}  each round",
-        "indexes", "orders/s", "of none"
+        "{:>14} {:>10} {:>8} {:>16}  orders/s each round",
+        "indexes", "orders/s", "of none", "log bytes/order"
     );
     let none = median(&rates[0]);
-    for ((name, _), rates) in SETS.iter().zip(&rates) {
+    for (((name, _), rates), written) in SETS.iter().zip(&rates).zip(&written) {
         let each: Vec<String> = rates.iter().map(|rate| format!("{rate:.0}")).collect();
-        let median = median(rates);
+        let (rate, written) = (median(rates), median(written));
         println!(
-            "{name:>14} {median:>10.0} {:>8.2}  {}",
-            median / none,
+            "{name:>14} {rate:>10.0} {:>8.2} {written:>16.0}  {}",
+            rate / none,
             each.join(" ")
         );
     }
@@ -105,6 +108,12 @@ async fn prepare(session: &Client, wanted: &[usize]) -> Result<(), Box<dyn Error
         session.batch_execute(&sql).await?;
     }
     Ok(session.batch_execute("CHECKPOINT").await?)
+}
+
+/// How many bytes the server has written to its log, ever.
+async fn log_written(session: &Client) -> Result<f64, Box<dyn Error>> {
+    let sql = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8";
+    Ok(session.query_one(sql, &[]).await?.get(0))
 }
 
 /// New orders, whose texts are as far apart as those of a shop; each of 40,000 customers has many.
@@ -132,8 +141,8 @@ fn batches(orders: usize, begun: i64) -> Result<Vec<Batch>, Box<dyn Error>> {
     Ok(batches.collect())
 }
 
-fn median(rates: &[f64]) -> f64 {
-    let mut sorted = rates.to_vec();
+fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[sorted.len() / 2]
 }

@@ -12,6 +12,13 @@ use crate::database::Database;
 const ORDERS: i64 = 20_000;
 const TABLES: &str = "('orders', 'delivery', 'payment', 'items')";
 
+/// A database whose reads may take long: other tests keep the machine busy, and none here is about time.
+async fn patient_database() -> Database {
+    let mut database = Database::new().await;
+    database.settings.read_deadline = Duration::from_secs(30);
+    database
+}
+
 /// Orders `order-1` and on: 20 at a time of one moment, 40 of each customer, track numbers and transactions of their own.
 async fn fill(database: &Database, orders: i64) {
     let sql = format!(
@@ -51,7 +58,7 @@ async fn scans(database: &Database) -> (String, String) {
 
 #[tokio::test]
 async fn every_list_and_look_up_is_answered_from_indexes() {
-    let database = Database::new().await;
+    let database = patient_database().await;
     fill(&database, ORDERS).await;
     // The server counts what a session did when the session ends, at the latest.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -114,7 +121,7 @@ async fn every_list_and_look_up_is_answered_from_indexes() {
 
 #[tokio::test]
 async fn an_order_that_lost_a_part_is_left_out_of_lists_and_told_to_whoever_asks_for_it() {
-    let database = Database::new().await;
+    let database = patient_database().await;
     fill(&database, 80).await;
     database
         .sql("DELETE FROM delivery WHERE order_uid IN ('order-80', 'order-7', 'order-1')")
