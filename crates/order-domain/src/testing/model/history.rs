@@ -223,17 +223,11 @@ impl History {
                 }
                 let backup = lock(&self.backup).clone();
                 if let Some(backup) = backup {
-                    let set = |reach| {
-                        for replica in &world.reach {
-                            replica.send_replace(reach);
-                        }
-                    };
-                    set(Reach::Refusing);
-                    // Longer than between two looks at the log: nobody is there to see the one database become another.
+                    world.begin_restore();
+                    // Longer than between two looks at the log: each replica learns that the database was away.
                     sleep(dice.millis(500..1_500)).await;
                     world.note(|| "the database is restored".to_owned());
                     world.restore(backup);
-                    set(Reach::Open);
                 }
             }
         }

@@ -306,7 +306,7 @@ impl Ledger {
 }
 
 /// A revision that may be absent, for people.
-struct Shown(Option<Revision>);
+pub(super) struct Shown(pub(super) Option<Revision>);
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

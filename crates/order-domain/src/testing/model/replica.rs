@@ -12,7 +12,7 @@ use super::bus::BusConnection;
 use super::cache::{HostileCache, judge};
 use super::database::Connection;
 use super::descheduled::{Descheduled, Point};
-use super::ledger::Answer;
+use super::ledger::{Answer, Shown};
 use super::world::{Life, World};
 use super::{LEASE, MakeCache};
 use crate::{
@@ -193,13 +193,16 @@ impl Replica {
 
     /// When all is calm, a replica answers what the database holds.
     pub(super) async fn agrees(&self, uid: &OrderUid) {
-        let (found, stored) = (self.service.find(uid, true).await, self.world.stored(uid));
-        if let Ok(found) = found
-            && found.as_ref().map(|found| &found.document) != stored.as_ref()
+        let found = self.service.find(uid, true).await;
+        let stored = self.world.stored(uid).map(|document| document.revision);
+        if let Ok(found) = found.map(|found| found.map(|found| found.document.revision))
+            && found != stored
         {
             self.violated(format!(
-                "replica {} answers {uid} with {found:?}, and the database holds {stored:?}",
-                self.number
+                "replica {} answers {uid} with {}, and the database holds {}",
+                self.number,
+                Shown(found),
+                Shown(stored)
             ));
         }
     }

@@ -34,6 +34,8 @@ pub(super) struct World {
     pub(super) reach: Vec<watch::Sender<Reach>>,
     /// Which database it is: another one after each restore.
     database: AtomicU64,
+    /// How many restores are under way.
+    restores: AtomicU64,
     /// No more delays and losses: the history comes to its end.
     calm: AtomicBool,
     ledger: Mutex<Ledger>,
@@ -75,6 +77,7 @@ impl World {
             store,
             bus: MemoryBus::new(Duration::from_millis(1_500)),
             database: AtomicU64::new(0),
+            restores: AtomicU64::new(0),
             calm: AtomicBool::new(false),
             ledger: Mutex::new(Ledger::new(trace)),
             clock: Mutex::new(Clock {
@@ -128,7 +131,7 @@ impl World {
     pub(super) async fn travel(&self, replica: usize, slow: u32) -> Result<(), Broken> {
         let database = self.database.load(SeqCst);
         self.linger(slow).await;
-        if self.database.load(SeqCst) != database {
+        if self.database.load(SeqCst) != database || self.restores.load(SeqCst) > 0 {
             return Err(Broken);
         }
         let mut reach = self.reach[replica].subscribe();
@@ -195,8 +198,14 @@ impl World {
         self.clock().behind += by;
     }
 
+    /// The database is away until it is restored, whatever else comes and goes.
+    pub(super) fn begin_restore(&self) {
+        self.restores.fetch_add(1, SeqCst);
+    }
+
     /// Sets the database back. No call survives that.
     pub(super) fn restore(&self, backup: MemoryBackup) {
+        self.restores.fetch_sub(1, SeqCst);
         self.database.fetch_add(1, SeqCst);
         self.store.restore(backup);
         let now = self.now();
