@@ -197,7 +197,7 @@ async fn who_waits_is_answered_by_a_replica_that_did_not_store_the_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_cannot_take_an_order_is_said_and_the_repeat_is_stored_once() {
     let mut servers = Servers::start();
-    let mut shop = Shop::open_on(servers.postgres_url(), &servers.nats_url()).await;
+    let mut shop = Shop::open_on(&servers.postgres_url(), &servers.nats_url()).await;
     shop.set("PUBLISH__DEADLINE", "2s");
     shop.set("PUBLISH__ATTEMPT", "500ms");
     let replica = shop.replica().await;
@@ -234,7 +234,7 @@ async fn a_broker_that_cannot_take_an_order_is_said_and_the_repeat_is_stored_onc
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_whose_acknowledgement_got_lost_with_the_broker_is_stored_once() {
     let mut servers = Servers::start();
-    let mut shop = Shop::open_on(servers.postgres_url(), &servers.nats_url()).await;
+    let mut shop = Shop::open_on(&servers.postgres_url(), &servers.nats_url()).await;
     shop.set("PUBLISH__DEADLINE", "2s");
     shop.set("PUBLISH__ATTEMPT", "500ms");
     let mut wire = shop.through_proxy("NATS__URL").await;
