@@ -33,14 +33,30 @@ pub(crate) fn command(subcommand: &str) -> Command {
 /// Where cargo cannot be run, or does not build it.
 pub(crate) fn build_service(release: bool, watchdog: Option<&mut Watchdog>) -> Result<PathBuf> {
     let mut command = command("build");
-    command.arg("--message-format=json-render-diagnostics");
     if release {
         // As it is shipped: without the features that only tasks and tests ask for.
         command.args(["--release", "--package", "order-app", "--bin", SERVICE]);
     } else {
         command.args(["--workspace", "--bins"]);
     }
+    build(command, SERVICE, watchdog)
+}
+
+/// Builds a release of this program, for what must not be slow; answers where its binary is.
+///
+/// # Errors
+///
+/// Where cargo cannot be run, or does not build it.
+pub(crate) fn build_xtask(watchdog: Option<&mut Watchdog>) -> Result<PathBuf> {
+    let mut command = command("build");
+    command.args(["--release", "--package", "xtask", "--bin", "xtask"]);
+    build(command, "xtask", watchdog)
+}
+
+/// Runs a build; answers where the binary of this name is.
+fn build(mut command: Command, name: &str, watchdog: Option<&mut Watchdog>) -> Result<PathBuf> {
     let mut child = command
+        .arg("--message-format=json-render-diagnostics")
         .stdout(Stdio::piped())
         .stdin(Stdio::null())
         .spawn()
@@ -53,14 +69,14 @@ pub(crate) fn build_service(release: bool, watchdog: Option<&mut Watchdog>) -> R
     let mut binary = None;
     for message in serde_json::Deserializer::from_reader(BufReader::new(messages)).into_iter::<Value>() {
         let message = message.context("cargo wrote something that is no message")?;
-        if message["target"]["name"] == SERVICE
+        if message["target"]["name"] == name
             && let Some(path) = message["executable"].as_str()
         {
             binary = Some(PathBuf::from(path));
         }
     }
     if !child.wait()?.success() {
-        bail!("cargo did not build {SERVICE}; see above");
+        bail!("cargo did not build {name}; see above");
     }
-    binary.with_context(|| format!("cargo built no {SERVICE}"))
+    binary.with_context(|| format!("cargo built no {name}"))
 }

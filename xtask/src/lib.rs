@@ -2,8 +2,10 @@
 #![expect(clippy::print_stderr, reason = "tasks talk to the person who runs them")]
 
 pub mod account;
+pub mod cpu;
 pub mod environment;
 pub mod folders;
+pub mod load;
 pub mod orders;
 pub mod ports;
 pub mod process;

@@ -16,6 +16,7 @@ mod model;
 mod replay;
 mod seed;
 mod services;
+mod stress;
 mod test;
 mod up;
 mod verify;
@@ -47,6 +48,7 @@ enum Task {
     Chaos(chaos::Chaos),
     Model(model::Model),
     Contract(contract::Contract),
+    Stress(Box<stress::Stress>),
     /// Stops what another task started, once that has ended. Tasks start it themselves.
     #[command(name = xtask::watchdog::SUBCOMMAND, hide = true)]
     Watchdog,
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Task::Chaos(task) => task.run(),
         Task::Model(task) => task.run(),
         Task::Contract(task) => task.run(),
+        Task::Stress(task) => task.run(),
         Task::Watchdog => xtask::watchdog::keep_watch().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

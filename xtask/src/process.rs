@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,40 @@ impl ProcessId {
         Ok(false)
     }
 
+    /// What it has started, as far as that still runs.
+    pub fn children(&self) -> Vec<ProcessId> {
+        let pids: Vec<u32> = if Path::new("/proc/self/stat").exists() {
+            let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+            entries
+                .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+                .filter(|pid| parent_of(*pid) == Some(self.pid))
+                .collect()
+        } else {
+            let listed = Command::new("ps").args(["-A", "-o", "pid=,ppid="]).output();
+            let listed = listed.map(|output| output.stdout).unwrap_or_default();
+            String::from_utf8_lossy(&listed)
+                .lines()
+                .filter_map(|line| line.trim().split_once(char::is_whitespace))
+                .filter(|(_, of)| of.trim().parse() == Ok(self.pid))
+                .filter_map(|(pid, _)| pid.parse().ok())
+                .collect()
+        };
+        let found = pids.into_iter().filter_map(|pid| ProcessId::of(pid).ok());
+        found.filter(ProcessId::is_alive).collect()
+    }
+
+    /// What it has started, and what that has started in turn, as far as those still run.
+    pub fn descendants(&self) -> Vec<ProcessId> {
+        let mut found = self.children();
+        let mut next = 0;
+        while let Some(process) = found.get(next) {
+            let children = process.children();
+            found.extend(children);
+            next += 1;
+        }
+        found
+    }
+
     /// Waits until it has ended, at most `patience`; answers whether it has.
     pub fn wait(&self, patience: Duration) -> bool {
         let begin = Instant::now();
@@ -96,7 +131,7 @@ fn look(pid: u32) -> Option<(String, bool)> {
         let (ticks, ended) = parse_stat(&stat)?;
         return Some((format!("{} {ticks}", boot.trim()), ended));
     }
-    let output = std::process::Command::new("ps")
+    let output = Command::new("ps")
         .args(["-o", "stat=,lstart=", "-p", &pid.to_string()])
         .env("LC_ALL", "C")
         .output()
@@ -104,6 +139,12 @@ fn look(pid: u32) -> Option<(String, bool)> {
     let text = String::from_utf8(output.stdout).ok()?;
     let (state, start) = text.trim().split_once(char::is_whitespace)?;
     Some((start.trim().to_owned(), state.starts_with('Z')))
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// The ticks at which a process started, and whether it has ended, from `/proc/<pid>/stat`.
@@ -118,8 +159,6 @@ fn parse_stat(stat: &str) -> Option<(&str, bool)> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
 
     #[test]

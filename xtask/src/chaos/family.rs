@@ -1,8 +1,5 @@
 //! Freezing a program with all the processes it has started: PostgreSQL is one process a connection.
 
-use std::path::Path;
-use std::process::Command;
-
 use anyhow::Result;
 use xtask::process::{ProcessId, Signal};
 
@@ -23,7 +20,7 @@ impl Frozen {
         // The parent first: it starts no more of them then.
         let mut frozen = Frozen(vec![process.clone()]);
         process.signal(Signal::STOP)?;
-        for child in children(process.pid) {
+        for child in process.children() {
             froze(&child)?;
             child.signal(Signal::STOP)?;
             frozen.0.push(child);
@@ -41,39 +38,10 @@ impl Drop for Frozen {
     }
 }
 
-/// The children of a process, as far as they still run.
-fn children(parent: u32) -> Vec<ProcessId> {
-    let pids: Vec<u32> = if Path::new("/proc/self/stat").exists() {
-        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .filter(|pid| parent_of(*pid) == Some(parent))
-            .collect()
-    } else {
-        let listed = Command::new("ps").args(["-A", "-o", "pid=,ppid="]).output();
-        let listed = listed.map(|output| output.stdout).unwrap_or_default();
-        String::from_utf8_lossy(&listed)
-            .lines()
-            .filter_map(|line| line.trim().split_once(char::is_whitespace))
-            .filter(|(_, of)| of.trim().parse() == Ok(parent))
-            .filter_map(|(pid, _)| pid.parse().ok())
-            .collect()
-    };
-    let found = pids.into_iter().filter_map(|pid| ProcessId::of(pid).ok());
-    found.filter(ProcessId::is_alive).collect()
-}
-
-fn parent_of(pid: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in brackets and may hold anything.
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_whitespace().nth(1)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader};
-    use std::process::Stdio;
+    use std::process::{Command, Stdio};
     use std::sync::mpsc;
     use std::time::Duration;
 

@@ -219,7 +219,7 @@ impl Chaos {
 }
 
 /// Ctrl-C, SIGTERM, or the terminal closed.
-async fn interrupted() {
+pub(crate) async fn interrupted() {
     let kinds = [
         SignalKind::interrupt(),
         SignalKind::terminate(),

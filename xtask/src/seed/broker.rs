@@ -31,11 +31,23 @@ const SETTINGS: &[&str] = &[
 ///
 /// Where one is wrong, or no broker runs.
 pub(crate) fn settings() -> Result<NatsSettings> {
+    settings_of(None)
+}
+
+/// The settings for the broker at this URL, or as [`settings`] finds one.
+///
+/// # Errors
+///
+/// Where one is wrong, or no broker runs.
+pub(crate) fn settings_of(url: Option<&str>) -> Result<NatsSettings> {
     let mut given = Map::new();
     for setting in SETTINGS {
         if let Some(value) = variable(setting)? {
             given.insert(setting.to_lowercase(), Value::String(value));
         }
+    }
+    if let Some(url) = url {
+        given.insert("url".to_owned(), Value::String(url.to_owned()));
     }
     if variable("REQUIRE_TLS")?.is_some_and(|value| value == "true") {
         given.insert("require_tls".to_owned(), Value::Bool(true));

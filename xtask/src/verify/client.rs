@@ -11,54 +11,20 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use xtask::load::Endpoint;
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where the service is: `http://host:port`, perhaps with a path before `/api`.
-#[derive(Debug, Clone)]
-pub(super) struct Service {
-    host: String,
-    base: String,
-}
-
-impl Service {
-    /// Reads a URL.
-    ///
-    /// # Errors
-    ///
-    /// Where it is none of plain HTTP.
-    pub(super) fn new(url: &str) -> Result<Service> {
-        let Some(rest) = url.strip_prefix("http://") else {
-            bail!("{url} must begin with http://");
-        };
-        let (host, base) = rest.split_once('/').unwrap_or((rest, ""));
-        let host = if host.contains(':') {
-            host.to_owned()
-        } else {
-            format!("{host}:80")
-        };
-        let base = base.trim_end_matches('/');
-        Ok(Service {
-            host,
-            base: if base.is_empty() {
-                String::new()
-            } else {
-                format!("/{base}")
-            },
-        })
-    }
-}
-
 /// A connection, opened when it is first needed and again when it broke.
 #[derive(Debug)]
-pub(super) struct Connection<'a> {
-    service: &'a Service,
+pub(crate) struct Connection<'a> {
+    service: &'a Endpoint,
     open: Option<SendRequest<Empty<Bytes>>>,
 }
 
 impl<'a> Connection<'a> {
-    pub(super) fn new(service: &'a Service) -> Self {
+    pub(crate) fn new(service: &'a Endpoint) -> Self {
         Connection { service, open: None }
     }
 
@@ -67,7 +33,7 @@ impl<'a> Connection<'a> {
     /// # Errors
     ///
     /// Where the service does not answer, or neither with the order nor that there is none.
-    pub(super) async fn order(&mut self, uid: &str) -> Result<Option<Bytes>> {
+    pub(crate) async fn order(&mut self, uid: &str) -> Result<Option<Bytes>> {
         let answer = timeout(PATIENCE, self.ask(uid)).await;
         let answer = answer.unwrap_or_else(|_| bail!("no answer within {} s", PATIENCE.as_secs()));
         if answer.is_err() {
@@ -82,7 +48,7 @@ impl<'a> Connection<'a> {
     }
 
     async fn ask(&mut self, uid: &str) -> Result<(StatusCode, Bytes)> {
-        let Service { host, base } = self.service;
+        let Endpoint { host, base } = self.service;
         let request = Request::get(format!("{base}/api/v1/orders/{uid}"))
             .header(HOST, host)
             .body(Empty::new())?;
@@ -119,22 +85,4 @@ async fn open(host: &str) -> Result<SendRequest<Empty<Bytes>>> {
     // What is wrong with the connection is told by the request that it fails.
     tokio::spawn(connection);
     Ok(requests)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_is_cut_into_host_and_path() {
-        for (url, host, base) in [
-            ("http://127.0.0.1:8080", "127.0.0.1:8080", ""),
-            ("http://orders/", "orders:80", ""),
-            ("http://h:1/shop/", "h:1", "/shop"),
-        ] {
-            let service = Service::new(url).unwrap();
-            assert_eq!((service.host.as_str(), service.base.as_str()), (host, base));
-        }
-        assert!(Service::new("https://orders").is_err());
-    }
 }

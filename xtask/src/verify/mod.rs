@@ -9,11 +9,12 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use futures::future::join_all;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use xtask::load::Endpoint;
 
-mod client;
+pub(crate) mod client;
 mod expected;
 
-use client::{Connection, Service};
+use client::Connection;
 use expected::{Expectations, Verdict};
 
 use crate::seed::http_address;
@@ -70,7 +71,7 @@ impl Verify {
             .url
             .clone()
             .unwrap_or_else(|| format!("http://{}", http_address()));
-        let service = Service::new(&url)?;
+        let service = Endpoint::new(&url)?;
         let begin = Instant::now();
         let mut standings = vec![Standing::NotAsked; expected.count()];
         let runtime = tokio::runtime::Runtime::new()?;
@@ -81,7 +82,7 @@ impl Verify {
     /// Asks for every order, and again for those that are not right yet, until all are or time is up.
     async fn settle(
         &self,
-        service: &Service,
+        service: &Endpoint,
         expected: &Expectations,
         standings: &mut [Standing],
     ) -> Result<()> {
@@ -109,7 +110,7 @@ impl Verify {
     /// Asks for these orders, over several connections.
     async fn ask(
         &self,
-        service: &Service,
+        service: &Endpoint,
         expected: &Expectations,
         numbers: &[usize],
         bar: &ProgressBar,
