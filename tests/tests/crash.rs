@@ -21,6 +21,9 @@ async fn nothing_that_was_acknowledged_is_lost_to_kill_9() {
             process = Process::start(shop.environment());
         }
     }
+    let client = process.listening().await;
+    // On a busy machine not even the first start may have come as far as making the tables.
+    client.ready().await;
     shop.count_becomes(i64::from(ORDERS), "SELECT count(*) FROM orders")
         .await;
     let items: u32 = (0..ORDERS).map(|index| 1 + index % 3).sum();
@@ -32,7 +35,6 @@ async fn nothing_that_was_acknowledged_is_lost_to_kill_9() {
         );
     }
     assert_eq!(shop.count("SELECT count(*) FROM dead_letters").await, 0);
-    let client = process.listening().await;
     for index in [0, 250, 251, 2_999] {
         let order = sample_order_version(&format!("order-{index}"), index);
         client.serves(order.order_uid.as_str(), order.json()).await;

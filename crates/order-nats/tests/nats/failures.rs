@@ -158,7 +158,7 @@ async fn a_frozen_broker_is_noticed_and_found_again() {
     it.publish("before", "before").await;
     let taken = take(&mut *subscription).await;
 
-    server.freeze();
+    server.freeze().await;
     // The time-outs hold although the connection still looks whole.
     let unanswered = it.bus.publish(message("during", "during")).await;
     assert!(

@@ -67,8 +67,11 @@ impl Server {
     }
 
     /// Freezes the server: its connections stay open and nothing answers.
-    pub(crate) fn freeze(&self) {
+    pub(crate) async fn freeze(&self) {
         self.signal("-STOP");
+        let pid = self.child.as_ref().expect("a running server").id();
+        // One of its threads has to take the signal up, and on a busy machine the others go on until it does.
+        eventually("the server stands still", async || is_still(pid)).await;
     }
 
     pub(crate) fn thaw(&self) {
@@ -83,6 +86,20 @@ impl Server {
             .expect("kill runs");
         assert!(status.success(), "kill {signal} failed");
     }
+}
+
+/// Whether all threads of a process are stopped. Where the system does not tell, they are taken to be.
+fn is_still(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return true;
+    };
+    threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok())
+        .all(|stat| {
+            stat.rsplit_once(')')
+                .is_some_and(|(_, state)| state.trim_start().starts_with('T'))
+        })
 }
 
 impl Drop for Server {
