@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -11,7 +11,7 @@ use super::NatsBinary;
 use super::running::{self, Running};
 use crate::account::Account;
 use crate::process::{ProcessId, Signal};
-use crate::{folders, wheels};
+use crate::{folders, ports, wheels};
 
 /// One nats-server with its data, running or not. It goes on when this is dropped: stop it.
 #[derive(Debug, Clone)]
@@ -32,8 +32,7 @@ impl Nats {
 
     /// Starts it on `port` of 127.0.0.1, or on any free one, and waits until it answers.
     ///
-    /// `started` is told of it at once, before it is ready (and before a port is known that it chooses by itself), so that it is
-    /// not forgotten if we are killed meanwhile.
+    /// `started` is told of it at once, before it is ready, so that it is not forgotten if we are killed meanwhile.
     ///
     /// JetStream's `sync_interval` stays at its default of two minutes. An acknowledged message is in the operating
     /// system's hands at once, so killing the server loses none; only a machine that loses power does. `always`, which
@@ -48,60 +47,69 @@ impl Nats {
         mut started: impl FnMut(&Running) -> Result<()>,
     ) -> Result<Running> {
         folders::private(&self.store)?;
-        let mut child = Account::current()
+        let begin = Instant::now();
+        loop {
+            let this_port = port.map_or_else(ports::any, Ok)?;
+            let mut child = self.serve(this_port)?;
+            let running = Running {
+                process: ProcessId::of(child.id())?,
+                port: this_port,
+                version: self.binary.version.clone(),
+                log: self.log.clone(),
+            };
+            started(&running)?;
+            loop {
+                if let Some(status) = child.try_wait()? {
+                    let log = std::fs::read(&self.log).unwrap_or_default();
+                    let port_taken = String::from_utf8_lossy(&log).contains("address already in use");
+                    if !(port.is_none() && port_taken) {
+                        bail!(
+                            "nats-server ended with {status}; its log ends with:\n{}",
+                            wheels::last_lines(&log, 5)
+                        );
+                    }
+                    break;
+                }
+                if self.listens(child.id()) {
+                    running::reap(child);
+                    return Ok(running);
+                }
+                // A large store is read back before it listens.
+                if begin.elapsed() > Duration::from_secs(60) {
+                    running.process.stop(Signal::KILL, Duration::ZERO)?;
+                    child.wait()?;
+                    bail!(
+                        "nats-server did not answer within a minute; see {}",
+                        self.log.display()
+                    );
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+
+    fn serve(&self, port: u16) -> Result<Child> {
+        let log = File::create(&self.log).with_context(|| format!("cannot write {}", self.log.display()))?;
+        Account::current()
             .command(&self.binary.program, &self.store)
-            .args(["--jetstream", "--addr", "127.0.0.1", "--port"])
-            .arg(port.map_or("-1".to_owned(), |port| port.to_string()))
+            .args(["--jetstream", "--addr", "127.0.0.1", "--port", &port.to_string()])
             .arg("--store_dir")
             .arg(&self.store)
             .arg("--ports_file_dir")
             .arg(&self.store)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(File::create(&self.log).with_context(|| format!("cannot write {}", self.log.display()))?)
+            .stderr(log)
             .spawn()
-            .context("cannot start nats-server")?;
-        let mut running = Running {
-            process: ProcessId::of(child.id())?,
-            port: port.unwrap_or_default(),
-            version: self.binary.version.clone(),
-            log: self.log.clone(),
-        };
-        started(&running)?;
-        let begin = Instant::now();
-        loop {
-            if let Some(status) = child.try_wait()? {
-                let log = std::fs::read(&self.log).unwrap_or_default();
-                bail!(
-                    "nats-server ended with {status}; its log ends with:\n{}",
-                    wheels::last_lines(&log, 5)
-                );
-            }
-            if let Some(port) = self.announced_port(child.id()) {
-                running.port = port;
-                running::reap(child);
-                return Ok(running);
-            }
-            // A large store is read back before it listens.
-            if begin.elapsed() > Duration::from_secs(60) {
-                running.process.stop(Signal::KILL, Duration::ZERO)?;
-                child.wait()?;
-                bail!(
-                    "nats-server did not answer within a minute; see {}",
-                    self.log.display()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            .context("cannot start nats-server")
     }
 
-    /// The port that the process wrote down once it listened. Asking the port itself could reach another server on it.
-    fn announced_port(&self, pid: u32) -> Option<u16> {
-        let program = self.binary.program.file_name()?.to_string_lossy();
-        let text = std::fs::read(self.store.join(format!("{program}_{pid}.ports"))).ok()?;
-        let ports: serde_json::Value = serde_json::from_slice(&text).ok()?;
-        let url = ports.get("nats")?.get(0)?.as_str()?;
-        url.rsplit_once(':')?.1.parse().ok()
+    /// Whether the process wrote down that it listens. Asking the port itself could reach another server on it.
+    fn listens(&self, pid: u32) -> bool {
+        let program = self.binary.program.file_name().unwrap_or_default().to_string_lossy();
+        let ports = self.store.join(format!("{program}_{pid}.ports"));
+        // It makes the file before it writes into it.
+        std::fs::read(ports).is_ok_and(|text| text.ends_with(b"}"))
     }
 
     /// Stops a running one in order.
