@@ -5,6 +5,7 @@
     reason = "tasks talk to the person who runs them"
 )]
 
+mod arguments;
 mod cargo;
 mod chaos;
 mod check;

@@ -54,9 +54,9 @@ fn however_it_is_stopped_no_process_stays_behind() {
             .unwrap();
         let process = ProcessId::of(run.id()).unwrap();
         // PostgreSQL with its own processes, nats-server, the watchdog and three replicas; and then some of them frozen.
-        let all_started = eventually(|| descendants(process.pid).len() > 8);
+        let all_started = eventually(|| process.descendants().len() > 8);
         sleep(Duration::from_secs(4));
-        let started = descendants(process.pid);
+        let started = process.descendants();
         process.signal(signal).unwrap();
         run.wait().unwrap();
         let mut left = started.clone();
@@ -88,30 +88,6 @@ fn chaos(arguments: &[&str]) -> Command {
         .args(arguments)
         .stdin(Stdio::null());
     command
-}
-
-/// Everything that a process started, and what that started in turn.
-fn descendants(ancestor: u32) -> Vec<ProcessId> {
-    let parents: Vec<(u32, u32)> = entries(Path::new("/proc"))
-        .filter_map(|entry| entry.file_name()?.to_str()?.parse().ok())
-        .filter_map(|pid: u32| Some((pid, parent(pid)?)))
-        .collect();
-    let mut found = vec![ancestor];
-    let mut next = 0;
-    while next < found.len() {
-        let children = parents.iter().filter(|(_, parent)| *parent == found[next]);
-        let children: Vec<u32> = children.map(|(pid, _)| *pid).collect();
-        found.extend(children);
-        next += 1;
-    }
-    let started = found.iter().skip(1).filter_map(|pid| ProcessId::of(*pid).ok());
-    started.collect()
-}
-
-fn parent(pid: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in brackets and may hold anything.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {

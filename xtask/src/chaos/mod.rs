@@ -40,7 +40,7 @@ use self::recorder::{Recorder, Shop};
 use self::report::Report;
 use self::round::{Arena, Journal};
 use self::world::World;
-use crate::cargo;
+use crate::{arguments, cargo};
 
 /// How many ask each replica at once.
 const READERS_A_REPLICA: u64 = 2;
@@ -77,7 +77,7 @@ pub(crate) struct Chaos {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
     faults: Vec<FaultKind>,
     /// A setting of the replicas, to see what it breaks: `--set CACHE__LEASE=10s` makes stale answers that are found.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = arguments::setting)]
     settings: Vec<(String, String)>,
     /// The order-tracker to run, built already; built first where none is given.
     #[arg(long, value_name = "BINARY")]
@@ -237,14 +237,6 @@ pub(crate) async fn interrupted() {
         .boxed()
     });
     futures::future::select_all(signals).await;
-}
-
-/// A setting as it is given: without `ORDERS__`.
-fn setting(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected NAME=VALUE, as in CACHE__LEASE=10s".to_owned()),
-    }
 }
 
 /// A seed that is easy to type again.

@@ -15,6 +15,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use xtask::orders::{Message, Mix, OrderGenerator, Spelling};
 
+use crate::arguments;
+
 pub(crate) mod broker;
 mod file;
 pub(crate) mod publisher;
@@ -48,10 +50,10 @@ pub(crate) struct Seed {
     #[arg(long)]
     seed: Option<u64>,
     /// How many of a hundred messages are bad: JSON that breaks off, a wrong type, a missing field, NUL, too large.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = arguments::percent)]
     bad: f64,
     /// How many of a hundred messages are new versions of orders published earlier in this run.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = arguments::percent)]
     update: f64,
     /// How the fields are spelled: as the service writes them, or in camelCase as the Go service does.
     #[arg(long, value_enum, default_value_t)]
@@ -70,15 +72,6 @@ enum SpellingArg {
     #[default]
     Canonical,
     Camel,
-}
-
-fn percent(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.0..=100.0).contains(&number) {
-        Ok(number)
-    } else {
-        Err("not between 0 and 100".to_owned())
-    }
 }
 
 fn positive(text: &str) -> Result<f64, String> {

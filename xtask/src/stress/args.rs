@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use xtask::load::Pace;
 
 use super::verdict::Conditions;
+use crate::arguments::{percent, setting};
 
 /// Puts the service under load and reports what it bears: requests, orders taken in, or both at once.
 ///
@@ -293,15 +294,6 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
-fn percent(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.0..=100.0).contains(&number) {
-        Ok(number)
-    } else {
-        Err("not between 0 and 100".to_owned())
-    }
-}
-
 fn duration(text: &str) -> Result<Duration, String> {
     let duration: SignedDuration = text
         .parse()
@@ -334,14 +326,6 @@ fn sweep(text: &str) -> Result<Rates, String> {
         return Err("a sweep goes upwards in at most 100 steps".to_owned());
     }
     Ok(Rates(rates))
-}
-
-/// A setting as it is given: without `ORDERS__`.
-fn setting(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected NAME=VALUE, as in HTTP__WORKERS=1".to_owned()),
-    }
 }
 
 #[cfg(test)]
