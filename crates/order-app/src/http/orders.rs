@@ -1,5 +1,6 @@
 //! `/api/v1/orders/{uid}`.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use actix_web::http::Method;
@@ -7,9 +8,9 @@ use actix_web::http::header::{self, ContentType, EntityTag, Header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::fmt::friendly::SpanParser;
 use order_domain::{OrderService, OrderUid};
-use serde::Deserialize;
 
 use super::problem::{Problem, ProblemKind, only};
+use super::query::Query;
 use super::timing::Route;
 
 /// Registers the routes. The service is expected as `web::Data<OrderService>`.
@@ -60,26 +61,28 @@ async fn order(request: HttpRequest, service: web::Data<OrderService>) -> Result
         .body(found.document.json))
 }
 
-static DURATIONS: SpanParser = SpanParser::new();
-
-/// The only parameter there is.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WaitQuery {
-    wait: Option<String>,
-}
-
-/// How long the caller would wait for an order that is not there yet.
+/// How long the caller would wait for an order that is not there yet: the only parameter there is.
 fn wait(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
     if request.query_string().is_empty() {
         return Ok(None);
     }
-    let bad = |detail: String| Problem::new(ProblemKind::BadQuery).with_detail(detail);
-    let query = web::Query::<WaitQuery>::from_query(request.query_string());
-    let query = query.map_err(|error| bad(error.to_string()))?;
-    let parse = |text: &String| DURATIONS.parse_unsigned_duration(text);
-    let wait = query.wait.as_ref().map(parse).transpose();
-    wait.map_err(|_| bad("`wait` must be a duration, as in `5s` or `500ms`".to_owned()))
+    let wait = Query::read(request.query_string(), &["wait"])?.parse("wait")?;
+    Ok(wait.map(|Wait(wait)| wait))
+}
+
+/// A duration, as callers write it.
+struct Wait(Duration);
+
+impl FromStr for Wait {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        static DURATIONS: SpanParser = SpanParser::new();
+        let duration = DURATIONS.parse_unsigned_duration(text);
+        duration
+            .map(Wait)
+            .map_err(|_| "must be a duration, as in `5s` or `500ms`")
+    }
 }
 
 /// Whether the caller rather has an error than an order that is not proven.
