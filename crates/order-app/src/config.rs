@@ -528,6 +528,11 @@ impl Settings {
                 "must be at least 1",
             ),
             (
+                self.ingest.lanes <= self.postgres.ingest_connections,
+                "ORDERS__INGEST__LANES",
+                "must be at most ORDERS__POSTGRES__INGEST_CONNECTIONS: each lane stores on a connection of its own",
+            ),
+            (
                 self.shutdown.drain_delay + self.ingest.finish_within < self.shutdown.deadline,
                 "ORDERS__SHUTDOWN__DEADLINE",
                 "must be more than ORDERS__SHUTDOWN__DRAIN_DELAY and ORDERS__INGEST__FINISH_WITHIN together",

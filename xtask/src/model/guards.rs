@@ -95,9 +95,9 @@ pub(super) const GUARDS: &[Guard] = &[
     guard(
         "ack-after-commit",
         INGESTOR,
-        "messages.into_iter().for_each(|message| work.taken.add(message));",
+        "messages.into_iter().for_each(|message| work.add(Read::new(message)));",
         "let tokens: Vec<AckToken> = messages.iter().map(|message| message.token.clone()).collect();
-                        messages.into_iter().for_each(|message| work.taken.add(message));
+                        messages.into_iter().for_each(|message| work.add(Read::new(message)));
                         subscription.acknowledge(&tokens, self.settings.acknowledge_within).await;",
     ),
     guard(

@@ -106,7 +106,12 @@ impl Nats {
 
     /// Whether the process wrote down that it listens. Asking the port itself could reach another server on it.
     fn listens(&self, pid: u32) -> bool {
-        let program = self.binary.program.file_name().unwrap_or_default().to_string_lossy();
+        let program = self
+            .binary
+            .program
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
         let ports = self.store.join(format!("{program}_{pid}.ports"));
         // It makes the file before it writes into it.
         std::fs::read(ports).is_ok_and(|text| text.ends_with(b"}"))

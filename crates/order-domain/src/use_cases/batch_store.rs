@@ -1,6 +1,7 @@
 //! One batch on its way into the repository, however often and in however many parts it must be tried.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -15,7 +16,72 @@ use crate::{
     RawMessage, Reduced, RepositoryError, RevisedOrder, Revision, StoreOutcome, TakeLimits, parse,
 };
 
-/// Messages that were taken and parsed.
+/// A message as it was understood.
+pub(super) struct Read {
+    content: Content,
+    token: AckToken,
+    /// How long the message was.
+    bytes: usize,
+    redelivered: bool,
+    unknown_fields: u32,
+}
+
+enum Content {
+    Order(RevisedOrder, RawMessage),
+    DeadLetter(DeadLetter),
+}
+
+impl Read {
+    /// Parses what came.
+    pub(super) fn new(incoming: IncomingMessage) -> Self {
+        let IncomingMessage {
+            message,
+            revision,
+            redelivered,
+            token,
+        } = incoming;
+        let bytes = message.payload.len();
+        let (content, unknown_fields) = match parse(&message.payload) {
+            Ok(Parsed {
+                order,
+                unknown_fields,
+            }) => (
+                Content::Order(RevisedOrder { revision, order }, message),
+                unknown_fields,
+            ),
+            Err(faults) => {
+                let letter = DeadLetter {
+                    revision,
+                    message,
+                    reason: faults.to_string(),
+                    order_uid: faults.order_uid,
+                };
+                (Content::DeadLetter(letter), 0)
+            }
+        };
+        Read {
+            content,
+            token,
+            bytes,
+            redelivered,
+            unknown_fields,
+        }
+    }
+
+    /// Which of so many lanes it belongs to: all versions of an order to the same one, so that no two transactions at a time
+    /// are about the same order.
+    pub(super) fn lane(&self, lanes: usize) -> usize {
+        let uid = match &self.content {
+            Content::Order(revised, _) => &revised.order.order_uid,
+            Content::DeadLetter(_) => return 0,
+        };
+        let mut hasher = DefaultHasher::new();
+        uid.hash(&mut hasher);
+        (hasher.finish() % lanes as u64) as usize
+    }
+}
+
+/// Messages that were taken and read, for one transaction.
 #[derive(Default)]
 pub(super) struct Taken {
     orders: Vec<RevisedOrder>,
@@ -32,33 +98,27 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    pub(super) fn add(&mut self, incoming: IncomingMessage) {
-        let IncomingMessage {
-            message,
-            revision,
-            redelivered,
+    /// Takes in a message that was read.
+    pub(super) fn add(&mut self, read: Read) {
+        let Read {
+            content,
             token,
-        } = incoming;
+            bytes,
+            redelivered,
+            unknown_fields,
+        } = read;
         self.began.get_or_insert_with(Instant::now);
         self.count += 1;
-        self.bytes += message.payload.len();
+        self.bytes += bytes;
         self.tokens.push(token);
         self.redelivered += u64::from(redelivered);
-        match parse(&message.payload) {
-            Ok(Parsed {
-                order,
-                unknown_fields,
-            }) => {
-                self.unknown_fields += u64::from(unknown_fields);
-                self.messages.insert(revision, message);
-                self.orders.push(RevisedOrder { revision, order });
+        self.unknown_fields += u64::from(unknown_fields);
+        match content {
+            Content::Order(revised, message) => {
+                self.messages.insert(revised.revision, message);
+                self.orders.push(revised);
             }
-            Err(faults) => self.dead_letters.push(DeadLetter {
-                revision,
-                message,
-                reason: faults.to_string(),
-                order_uid: faults.order_uid,
-            }),
+            Content::DeadLetter(letter) => self.dead_letters.push(letter),
         }
     }
 

@@ -1,6 +1,10 @@
 //! Takes orders from the bus into the repository.
 
+use std::future::poll_fn;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
@@ -9,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::batch_store::{BatchStore, Taken};
+use super::batch_store::{BatchStore, Read, Taken};
 #[cfg(feature = "failpoints")]
 use crate::failpoints::{self, Moment};
 use crate::{
@@ -20,8 +24,11 @@ use crate::{
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IngestSettings {
-    /// The most one transaction stores, in messages and in bytes. Twice as much is held: one batch commits while the next is taken.
+    /// The most one transaction stores, in messages and in bytes. Each lane holds twice as much: one batch commits while the
+    /// next is taken.
     pub batch: TakeLimits,
+    /// How many transactions are under way at once, each with the orders whose uids fall to it.
+    pub lanes: NonZeroUsize,
     /// How often the bus is told that what is in hand is still being worked on. Must be well under the bus's own time for
     /// an acknowledgement.
     #[serde(with = "duration")]
@@ -43,6 +50,7 @@ impl Default for IngestSettings {
     fn default() -> Self {
         IngestSettings {
             batch: TakeLimits::default(),
+            lanes: NonZeroUsize::new(2).expect("two is not zero"),
             progress_every: Duration::from_secs(5),
             acknowledge_within: Duration::from_secs(2),
             finish_within: Duration::from_secs(5),
@@ -55,8 +63,9 @@ impl Default for IngestSettings {
 /// Takes what has arrived, parses it, stores it, and acknowledges it only then.
 ///
 /// One batch commits while the next is taken, so that batches are small when it is quiet and large under load, without any
-/// artificial delay. Nothing is ever given up: what the database cannot take now is tried until it can, and what can never
-/// become an order is recorded as a dead letter before it is acknowledged.
+/// artificial delay. Several lanes do so side by side, the versions of an order always in the same one. Nothing is ever given
+/// up: what the database cannot take now is tried until it can, and what can never become an order is recorded as a dead letter
+/// before it is acknowledged.
 pub struct Ingestor {
     bus: Arc<dyn OrderBus>,
     store: Arc<BatchStore>,
@@ -79,7 +88,7 @@ impl Ingestor {
     /// Takes orders until told to stop; then hands back what is buffered and finishes the batch in hand.
     pub async fn run(self, stop: CancellationToken) {
         let mut backoff = Backoff::new(Duration::from_millis(100), self.settings.retry_at_most);
-        let mut work = Work::default();
+        let mut work = Work::new(self.settings.lanes);
         while !stop.is_cancelled() {
             let Some(opened) = stop.run_until_cancelled(self.bus.subscribe()).await else {
                 break;
@@ -102,7 +111,8 @@ impl Ingestor {
             stop.run_until_cancelled(sleep(backoff.step())).await;
         }
         // Without a subscription there is nobody to acknowledge it to; it is delivered again and changes nothing.
-        let _ = self.finish(&mut work).await;
+        self.finish(&mut work).await;
+        work.abort();
     }
 
     /// Takes orders from one subscription until it ends; `None` if that was because we were told to stop.
@@ -117,7 +127,7 @@ impl Ingestor {
         let mut progress = interval_at(first, self.settings.progress_every);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let room = work.taken.room(self.settings.batch);
+            let room = work.room(self.settings.batch);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
@@ -126,7 +136,7 @@ impl Ingestor {
                 }
                 tokens = work.committed() => {
                     // The next batch is on its way to the database before the bus hears of the last one.
-                    self.commit_if_idle(work);
+                    self.commit_what_is_idle(work);
                     #[cfg(feature = "failpoints")]
                     failpoints::reached(Moment::BeforeAcknowledge).await;
                     subscription.acknowledge(&tokens, self.settings.acknowledge_within).await;
@@ -134,59 +144,66 @@ impl Ingestor {
                     failpoints::reached(Moment::AfterAcknowledge).await;
                 }
                 _ = progress.tick() => {
-                    subscription.progress(work.committing_tokens()).await;
-                    subscription.progress(&work.taken.tokens).await;
+                    for tokens in work.tokens() {
+                        subscription.progress(tokens).await;
+                    }
                 }
                 taken = subscription.take(room), if room.messages > 0 => match taken {
                     Ok(messages) => {
                         #[cfg(feature = "failpoints")]
                         failpoints::reached(Moment::AfterReceive).await;
                         backoff.reset();
-                        messages.into_iter().for_each(|message| work.taken.add(message));
+                        messages.into_iter().for_each(|message| work.add(Read::new(message)));
                     }
                     Err(error) => return Some(error),
                 }
             }
-            self.commit_if_idle(work);
+            self.commit_what_is_idle(work);
         }
     }
 
-    fn commit_if_idle(&self, work: &mut Work) {
-        if work.committing.is_none() && !work.taken.is_empty() {
-            let mut taken = std::mem::take(&mut work.taken);
-            let tokens = std::mem::take(&mut taken.tokens);
-            let store = Arc::clone(&self.store);
-            let task = tokio::spawn(async move { store.store(taken).await });
-            work.committing = Some(Committing { task, tokens });
+    fn commit_what_is_idle(&self, work: &mut Work) {
+        for lane in &mut work.lanes {
+            if lane.committing.is_none() && !lane.taken.is_empty() {
+                let mut taken = std::mem::take(&mut lane.taken);
+                let tokens = std::mem::take(&mut taken.tokens);
+                let store = Arc::clone(&self.store);
+                let task = tokio::spawn(async move { store.store(taken).await });
+                lane.committing = Some(Committing { task, tokens });
+            }
         }
     }
 
-    /// Finishes the batch in hand, and hands back what was taken beyond it.
+    /// Finishes the batches in hand, and hands back what was taken beyond them.
     async fn stop(&self, subscription: Box<dyn Subscription>, work: &mut Work) {
         let within = self.settings.acknowledge_within;
-        let mut unfinished = std::mem::take(&mut work.taken).tokens;
-        match self.finish(work).await {
-            Ok(stored) => subscription.acknowledge(&stored, within).await,
-            Err(tokens) => unfinished.extend(tokens),
-        }
-        subscription.release(&unfinished, within).await;
+        let stored = self.finish(work).await;
+        subscription.acknowledge(&stored, within).await;
+        subscription.release(&work.abort(), within).await;
     }
 
-    /// Finishes the batch in hand, or breaks it off when that takes too long. Answers its tokens either way.
-    async fn finish(&self, work: &mut Work) -> Result<Vec<AckToken>, Vec<AckToken>> {
-        if work.committing.is_none() {
-            return Ok(Vec::new());
-        }
-        match timeout(self.settings.finish_within, work.committed()).await {
-            Ok(tokens) => Ok(tokens),
-            Err(_) => Err(work.abort()),
-        }
+    /// Finishes the batches in hand, as far as that does not take too long. Answers the tokens of those that are stored.
+    async fn finish(&self, work: &mut Work) -> Vec<AckToken> {
+        let mut stored = Vec::new();
+        let finishing = async {
+            while work.is_committing() {
+                stored.extend(work.committed().await);
+            }
+        };
+        // What is not stored by then is delivered again.
+        let _ = timeout(self.settings.finish_within, finishing).await;
+        stored
     }
 }
 
 /// What is in hand.
-#[derive(Default)]
 struct Work {
+    lanes: Box<[Lane]>,
+}
+
+/// The part of the orders that is stored in one transaction after another.
+#[derive(Default)]
+struct Lane {
     committing: Option<Committing>,
     taken: Taken,
 }
@@ -197,20 +214,50 @@ struct Committing {
 }
 
 impl Work {
-    /// Waits until the batch in hand is stored, and answers what to acknowledge. Waits for ever without one. Safe to drop.
+    fn new(lanes: NonZeroUsize) -> Self {
+        Work {
+            lanes: (0..lanes.get()).map(|_| Lane::default()).collect(),
+        }
+    }
+
+    fn add(&mut self, read: Read) {
+        let lane = read.lane(self.lanes.len());
+        self.lanes[lane].taken.add(read);
+    }
+
+    /// What may still be taken: as much as the fullest lane has room for, since all of it may fall to that one.
+    fn room(&self, limits: TakeLimits) -> TakeLimits {
+        let rooms = self.lanes.iter().map(|lane| lane.taken.room(limits));
+        rooms
+            .reduce(|a, b| TakeLimits {
+                messages: a.messages.min(b.messages),
+                bytes: a.bytes.min(b.bytes),
+            })
+            .unwrap_or(limits)
+    }
+
+    fn is_committing(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.committing.is_some())
+    }
+
+    /// Waits until one of the batches in hand is stored, and answers what to acknowledge. Waits for ever without one. Safe to
+    /// drop.
     async fn committed(&mut self) -> Vec<AckToken> {
-        let Some(committing) = &mut self.committing else {
-            return std::future::pending().await;
-        };
-        let ended = (&mut committing.task).await;
-        let tokens = self
-            .committing
-            .take()
-            .map(|committing| committing.tokens)
-            .unwrap_or_default();
-        match ended {
-            Ok(()) => tokens,
-            Err(error) => {
+        let ended = poll_fn(|context| {
+            for lane in &mut self.lanes {
+                if let Some(committing) = &mut lane.committing
+                    && let Poll::Ready(ended) = Pin::new(&mut committing.task).poll(context)
+                {
+                    let tokens = std::mem::take(&mut committing.tokens);
+                    lane.committing = None;
+                    return Poll::Ready((ended, tokens));
+                }
+            }
+            Poll::Pending
+        });
+        match ended.await {
+            (Ok(()), tokens) => tokens,
+            (Err(error), _) => {
                 // Not stored as far as we know, so not acknowledged: it comes again.
                 tracing::error!(%error, "storing a batch broke off");
                 Vec::new()
@@ -218,24 +265,33 @@ impl Work {
         }
     }
 
-    fn committing_tokens(&self) -> &[AckToken] {
-        self.committing
-            .as_ref()
-            .map_or(&[], |committing| &committing.tokens)
+    /// The tokens of all that is in hand.
+    fn tokens(&self) -> impl Iterator<Item = &[AckToken]> {
+        self.lanes.iter().flat_map(|lane| {
+            let committing = lane.committing.iter().map(|committing| &committing.tokens[..]);
+            committing.chain([&lane.taken.tokens[..]])
+        })
     }
 
     fn forget_tokens(&mut self) {
-        self.taken.tokens.clear();
-        if let Some(committing) = &mut self.committing {
-            committing.tokens.clear();
+        for lane in &mut self.lanes {
+            lane.taken.tokens.clear();
+            if let Some(committing) = &mut lane.committing {
+                committing.tokens.clear();
+            }
         }
     }
 
+    /// Breaks off what is not stored yet, and answers the tokens of that and of what was taken beyond it.
     fn abort(&mut self) -> Vec<AckToken> {
-        let Some(committing) = self.committing.take() else {
-            return Vec::new();
-        };
-        committing.task.abort();
-        committing.tokens
+        let mut unfinished = Vec::new();
+        for lane in &mut self.lanes {
+            unfinished.append(&mut lane.taken.tokens);
+            if let Some(committing) = lane.committing.take() {
+                committing.task.abort();
+                unfinished.extend(committing.tokens);
+            }
+        }
+        unfinished
     }
 }

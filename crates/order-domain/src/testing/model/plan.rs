@@ -1,5 +1,6 @@
 //! What one seed decides: before a history how hostile it is, and in it every wait, loss and choice.
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -88,6 +89,7 @@ pub(super) struct Plan {
     pub(super) refused_orders: u32,
     pub(super) log_page: usize,
     pub(super) batch: usize,
+    pub(super) lanes: NonZeroUsize,
     pub(super) warm_up: usize,
     pub(super) faults: Vec<(Duration, Fault)>,
     /// Whether what the stream holds is fed in again after the database was restored.
@@ -171,6 +173,7 @@ impl Plan {
             refused_orders: dice.pick(&[0, 0, 0, 100]),
             log_page: dice.within(1..6),
             batch: dice.within(1..7),
+            lanes: dice.pick(&[1, 2, 2, 3].map(|lanes| NonZeroUsize::new(lanes).expect("not zero"))),
             warm_up: dice.pick(&[0, 100, 100]),
             faults,
             replay_after_restore: dice.chance(500),

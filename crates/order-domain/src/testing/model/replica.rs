@@ -85,6 +85,7 @@ impl Replica {
                     messages: plan.batch,
                     ..TakeLimits::default()
                 },
+                lanes: plan.lanes,
                 progress_every: Duration::from_millis(500),
                 acknowledge_within: Duration::from_millis(400),
                 finish_within: Duration::from_secs(1),

@@ -1,5 +1,7 @@
 //! Taking orders in, whatever the repository and the bus do meanwhile.
 
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +29,12 @@ struct Running {
 }
 
 impl Running {
+    /// With one lane, in which what is stored together can be told beforehand.
     fn start() -> Self {
+        Running::in_lanes(1)
+    }
+
+    fn in_lanes(lanes: usize) -> Self {
         let bus = MemoryBus::default();
         let repository = Scripted::new();
         let health = Arc::new(Health::new(Arc::new(bus.clone())));
@@ -40,7 +47,10 @@ impl Running {
                 Duration::from_secs(2),
             )),
             Arc::clone(&health),
-            IngestSettings::default(),
+            IngestSettings {
+                lanes: NonZeroUsize::new(lanes).expect("at least one"),
+                ..IngestSettings::default()
+            },
         );
         let stop = CancellationToken::new();
         let task = tokio::spawn(ingestor.run(stop.clone()));
@@ -154,6 +164,28 @@ async fn batches_are_small_when_it_is_quiet_and_grow_with_the_backlog() {
     running.repository.hold(false);
     running.acknowledged(302).await;
     assert_eq!(running.repository.batches(), [1, 1, 300]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lanes_store_side_by_side_and_no_two_of_them_the_same_order() {
+    let running = Running::in_lanes(3);
+    running.repository.hold(true);
+    for _version in 0..3 {
+        running
+            .publish_orders((0..40).map(|index| format!("order-{index}")))
+            .await;
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(running.repository.under_way().len(), 3);
+    for _ in 0..4 {
+        let under_way = running.repository.under_way();
+        let orders: HashSet<&OrderUid> = under_way.iter().flatten().collect();
+        assert_eq!(orders.len(), under_way.iter().flatten().count());
+        running.repository.let_one_through();
+        sleep(Duration::from_secs(1)).await;
+    }
+    running.repository.hold(false);
+    running.acknowledged(120).await;
 }
 
 #[tokio::test(start_paused = true)]

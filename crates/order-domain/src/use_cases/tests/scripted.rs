@@ -27,6 +27,7 @@ struct Plan {
     always: Option<fn() -> RepositoryError>,
     at_most: Option<usize>,
     batches: Vec<usize>,
+    under_way: Vec<Vec<OrderUid>>,
     finds: usize,
 }
 
@@ -79,6 +80,11 @@ impl Scripted {
         self.plan().batches.clone()
     }
 
+    /// The orders of each batch whose store has begun and not ended.
+    pub(super) fn under_way(&self) -> Vec<Vec<OrderUid>> {
+        self.plan().under_way.clone()
+    }
+
     /// How often the repository was asked for orders: for one, for many, or for a page.
     pub(super) fn finds(&self) -> usize {
         self.plan().finds
@@ -86,6 +92,29 @@ impl Scripted {
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().expect("no test panics while it holds the plan")
+    }
+
+    async fn store_as_planned(&self, batch: &Batch) -> Result<StoreReport, RepositoryError> {
+        self.pass().await?;
+        if let Some(failure) = self.plan().failures.pop_front() {
+            return Err(failure);
+        }
+        if self
+            .plan()
+            .at_most
+            .is_some_and(|most| batch.orders().len() > most)
+        {
+            return Err(unavailable());
+        }
+        if batch
+            .orders()
+            .iter()
+            .any(|it| self.plan().poison.contains(it.order.order_uid.as_str()))
+        {
+            return Err(RepositoryError::Rejected("scripted poison".into()));
+        }
+        self.plan().batches.push(batch.orders().len());
+        self.inner.store(batch).await
     }
 
     async fn pass(&self) -> Result<(), RepositoryError> {
@@ -117,26 +146,14 @@ pub(super) fn our_fault() -> RepositoryError {
 #[async_trait]
 impl OrderRepository for Scripted {
     async fn store(&self, batch: &Batch) -> Result<StoreReport, RepositoryError> {
-        self.pass().await?;
-        if let Some(failure) = self.plan().failures.pop_front() {
-            return Err(failure);
-        }
-        if self
-            .plan()
-            .at_most
-            .is_some_and(|most| batch.orders().len() > most)
-        {
-            return Err(unavailable());
-        }
-        if batch
-            .orders()
-            .iter()
-            .any(|it| self.plan().poison.contains(it.order.order_uid.as_str()))
-        {
-            return Err(RepositoryError::Rejected("scripted poison".into()));
-        }
-        self.plan().batches.push(batch.orders().len());
-        self.inner.store(batch).await
+        let uids = batch.orders().iter().map(|it| it.order.order_uid.clone());
+        let uids: Vec<OrderUid> = uids.collect();
+        self.plan().under_way.push(uids.clone());
+        let report = self.store_as_planned(batch).await;
+        let mut plan = self.plan();
+        let place = plan.under_way.iter().position(|other| *other == uids);
+        plan.under_way.swap_remove(place.expect("it was put there"));
+        report
     }
 
     async fn find(&self, uid: &OrderUid) -> Result<Option<OrderDocument>, RepositoryError> {
