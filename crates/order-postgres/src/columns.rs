@@ -18,7 +18,7 @@ pub(crate) struct Versions<'a> {
 }
 
 impl<'a> Versions<'a> {
-    pub(crate) fn of(orders: &'a [RevisedOrder]) -> Result<Self, Failure> {
+    pub(crate) fn of(orders: &[&'a RevisedOrder]) -> Result<Self, Failure> {
         Ok(Versions {
             uids: orders
                 .iter()
@@ -53,7 +53,7 @@ pub(crate) struct Orders<'a> {
 }
 
 impl<'a> Orders<'a> {
-    pub(crate) fn of(orders: &'a [RevisedOrder]) -> Self {
+    pub(crate) fn of(orders: &[&'a RevisedOrder]) -> Self {
         Orders {
             track_number: texts(orders, |order| &order.track_number),
             entry: texts(orders, |order| &order.entry),
@@ -68,10 +68,9 @@ impl<'a> Orders<'a> {
                 .map(|version| Micros(version.order.date_created.as_unix_micros()))
                 .collect(),
             oof_shard: texts(orders, |order| &order.oof_shard),
-            // Only a hint for bulk reads; a document is far shorter than this type can say.
             document_bytes: orders
                 .iter()
-                .map(|version| i32::try_from(version.order.json().len()).unwrap_or(i32::MAX))
+                .map(|version| document_bytes(&version.order))
                 .collect(),
         }
     }
@@ -108,7 +107,7 @@ pub(crate) struct Deliveries<'a> {
 }
 
 impl<'a> Deliveries<'a> {
-    pub(crate) fn of(orders: &'a [RevisedOrder]) -> Self {
+    pub(crate) fn of(orders: &[&'a RevisedOrder]) -> Self {
         Deliveries {
             name: texts(orders, |order| &order.delivery.name),
             phone: texts(orders, |order| &order.delivery.phone),
@@ -151,7 +150,7 @@ pub(crate) struct Payments<'a> {
 }
 
 impl<'a> Payments<'a> {
-    pub(crate) fn of(orders: &'a [RevisedOrder]) -> Self {
+    pub(crate) fn of(orders: &[&'a RevisedOrder]) -> Self {
         let amounts = |field: fn(&Order) -> Amount| {
             orders
                 .iter()
@@ -215,7 +214,7 @@ pub(crate) struct Items<'a> {
 }
 
 impl<'a> Items<'a> {
-    pub(crate) fn of(orders: &'a [RevisedOrder]) -> Self {
+    pub(crate) fn of(orders: &[&'a RevisedOrder]) -> Self {
         let mut columns = Items::default();
         for (place, version) in (1..).zip(orders) {
             for (position, item) in (0..).zip(&version.order.items) {
@@ -353,11 +352,16 @@ pub(crate) fn sequence(revision: Revision) -> Result<i64, Failure> {
     })
 }
 
+/// The length of the canonical JSON. Only a hint for bulk reads; a document is far shorter than this type can say.
+pub(crate) fn document_bytes(order: &Order) -> i32 {
+    i32::try_from(order.json().len()).unwrap_or(i32::MAX)
+}
+
 fn sequences(revisions: impl Iterator<Item = Revision>) -> Result<Vec<i64>, Failure> {
     revisions.map(sequence).collect()
 }
 
-fn texts(orders: &[RevisedOrder], field: fn(&Order) -> &str) -> Vec<&str> {
+fn texts<'a>(orders: &[&'a RevisedOrder], field: fn(&Order) -> &str) -> Vec<&'a str> {
     orders.iter().map(|version| field(&version.order)).collect()
 }
 

@@ -4,6 +4,7 @@ mod bulk;
 mod columns;
 mod commit_log;
 mod connector;
+mod copy;
 mod dead_letters;
 mod failure;
 mod instruments;

@@ -68,6 +68,7 @@ impl PostgresStore {
                 shared: Shared {
                     lock_key: settings.commit_lock().to_owned(),
                     channel: settings.channel(),
+                    copy_from: settings.copy_from,
                 },
                 batch_deadline: settings.batch_deadline,
                 read_deadline: settings.read_deadline,

@@ -41,6 +41,10 @@ pub struct PostgresSettings {
     /// The most connections that read the commit log, beside one that listens.
     pub log_connections: NonZeroUsize,
 
+    /// From how many orders on a batch first asks which of them are stored, and copies the others into the tables: a round trip
+    /// more, and half the work of the database. Smaller batches leave it to statements to find out.
+    pub copy_from: usize,
+
     /// How long a host may take to answer, greeting and TLS included, before the next one is tried.
     #[serde(deserialize_with = "duration")]
     pub connect_timeout: Duration,
@@ -100,6 +104,7 @@ impl PostgresSettings {
             ingest_connections: connections(4),
             read_connections: connections(8),
             log_connections: connections(2),
+            copy_from: 50,
             connect_timeout: Duration::from_secs(2),
             create_timeout: Duration::from_secs(5),
             wait_timeout: Duration::from_secs(5),

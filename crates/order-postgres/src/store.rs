@@ -1,24 +1,32 @@
-//! Storing a batch: one transaction, sent in one round trip.
+//! Storing a batch: one transaction.
+//!
+//! A small batch is sent in one round trip, and the database finds out which of its orders are newer than what it has. A large one
+//! asks first which orders are stored at all: those that are not are copied straight into the tables, for less than half the price,
+//! and only the others go through those statements.
 
 use std::collections::{HashMap, HashSet};
 
 use deadpool_postgres::ClientWrapper;
-use futures::{join, try_join};
+use futures::{SinkExt, join, pin_mut, try_join};
 #[cfg(feature = "failpoints")]
 use order_domain::failpoints::{self, Moment};
-use order_domain::{Batch, LogCursor, OrderUid, Revision, StoreOutcome, StoreReport};
+use order_domain::{Batch, LogCursor, OrderUid, RevisedOrder, Revision, StoreOutcome, StoreReport};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Error, Row, Statement};
 
 use crate::columns::{Deliveries, Items, LetterKeys, Letters, Orders, Parameters, Payments, Versions};
+use crate::copy::{COPY_DELIVERY, COPY_ITEMS, COPY_ORDERS, COPY_PAYMENT, Tables};
 use crate::failure::Failure;
 use crate::rows::{get, revision};
 
-/// Names that all replicas of one instance share.
+/// What every batch is stored with.
 pub(crate) struct Shared {
     /// What the lock on the commit log is derived from.
     pub(crate) lock_key: String,
     /// The channel on which a commit is announced.
     pub(crate) channel: String,
+    /// From how many orders on a batch asks which of them are stored.
+    pub(crate) copy_from: usize,
 }
 
 /// Stores the newer of two versions, and answers which orders that changed.
@@ -147,6 +155,10 @@ const STORED_REVISIONS: &str =
 
 /// The statements of a batch, prepared on one connection.
 struct Prepared {
+    copy_orders: Statement,
+    copy_delivery: Statement,
+    copy_payment: Statement,
+    copy_items: Statement,
     orders: Statement,
     delivery: Statement,
     payment: Statement,
@@ -160,18 +172,41 @@ struct Prepared {
 
 impl Prepared {
     async fn on(client: &ClientWrapper) -> Result<Self, Error> {
-        let (orders, delivery, payment, remove_items, items, dead_letters, replayed, lock, log) = try_join!(
-            client.prepare_cached(UPSERT_ORDERS),
-            client.prepare_cached(UPSERT_DELIVERY),
-            client.prepare_cached(UPSERT_PAYMENT),
-            client.prepare_cached(REMOVE_ITEMS),
-            client.prepare_cached(INSERT_ITEMS),
-            client.prepare_cached(INSERT_DEAD_LETTERS),
-            client.prepare_cached(MARK_REPLAYED),
-            client.prepare_cached(LOCK_LOG),
-            client.prepare_cached(APPEND_TO_LOG),
-        )?;
+        let on = |statement| client.prepare_cached(statement);
+        let (copies, (orders, delivery, payment, remove_items, items), (dead_letters, replayed, lock, log)) =
+            try_join!(
+                async {
+                    try_join!(
+                        on(COPY_ORDERS),
+                        on(COPY_DELIVERY),
+                        on(COPY_PAYMENT),
+                        on(COPY_ITEMS)
+                    )
+                },
+                async {
+                    try_join!(
+                        on(UPSERT_ORDERS),
+                        on(UPSERT_DELIVERY),
+                        on(UPSERT_PAYMENT),
+                        on(REMOVE_ITEMS),
+                        on(INSERT_ITEMS)
+                    )
+                },
+                async {
+                    try_join!(
+                        on(INSERT_DEAD_LETTERS),
+                        on(MARK_REPLAYED),
+                        on(LOCK_LOG),
+                        on(APPEND_TO_LOG)
+                    )
+                },
+            )?;
+        let (copy_orders, copy_delivery, copy_payment, copy_items) = copies;
         Ok(Prepared {
+            copy_orders,
+            copy_delivery,
+            copy_payment,
+            copy_items,
             orders,
             delivery,
             payment,
@@ -191,29 +226,82 @@ pub(crate) async fn store(
     batch: &Batch,
     shared: &Shared,
 ) -> Result<StoreReport, Failure> {
-    let versions = Versions::of(batch.orders())?;
-    let (orders, deliveries) = (Orders::of(batch.orders()), Deliveries::of(batch.orders()));
-    let (payments, items) = (Payments::of(batch.orders()), Items::of(batch.orders()));
+    let orders: Vec<&RevisedOrder> = batch.orders().iter().collect();
+    if orders.len() >= shared.copy_from {
+        let uids: Vec<&OrderUid> = orders.iter().map(|version| &version.order.order_uid).collect();
+        let stored = stored_revisions(client, &uids).await?;
+        let is_new = |version: &&RevisedOrder| !stored.contains_key(version.order.order_uid.as_str());
+        let (new, others): (Vec<_>, Vec<_>) = orders.iter().copied().partition(is_new);
+        if !new.is_empty() {
+            match transact(client, batch, shared, &new, &others).await? {
+                Transaction::Committed(report) => return Ok(report),
+                Transaction::Overtaken => {}
+            }
+        }
+    }
+    match transact(client, batch, shared, &[], &orders).await? {
+        Transaction::Committed(report) => Ok(report),
+        Transaction::Overtaken => Err(Failure::other(
+            "a key that nothing was copied under is there already",
+        )),
+    }
+}
+
+/// How a transaction ended that did not fail.
+enum Transaction {
+    Committed(StoreReport),
+    /// An order that was taken for new is stored, or left a part behind when it was deleted by hand. Nothing was written.
+    Overtaken,
+}
+
+/// Stores a batch of `new` orders, which are copied, and `others`, for which the database finds out whether they are newer.
+async fn transact(
+    client: &ClientWrapper,
+    batch: &Batch,
+    shared: &Shared,
+    new: &[&RevisedOrder],
+    others: &[&RevisedOrder],
+) -> Result<Transaction, Failure> {
+    let versions = Versions::of(others)?;
+    let (orders, deliveries) = (Orders::of(others), Deliveries::of(others));
+    let (payments, items) = (Payments::of(others), Items::of(others));
     let (letters, replayed) = (
         Letters::of(batch.dead_letters())?,
         LetterKeys::of(batch.replayed())?,
     );
-    let mut entry = versions.parameters();
+    let all: Vec<&RevisedOrder> = batch.orders().iter().collect();
+    let logged = Versions::of(&all)?;
+    let mut entry = logged.parameters();
     entry.push(&shared.channel);
-    let any_orders = !batch.orders().is_empty();
+    let any_orders = !all.is_empty();
+    let any_others = !others.is_empty();
     let any_letters = !batch.dead_letters().is_empty();
     let any_replayed = !batch.replayed().is_empty();
     let of = Prepared::on(client).await?;
+    if !new.is_empty()
+        && let Err(error) = begin_with(client, &of, Tables::of(new)?).await
+    {
+        client.batch_execute("ROLLBACK").await?;
+        if error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
+            return Ok(Transaction::Overtaken);
+        }
+        return Err(error.into());
+    }
 
     // A statement is sent when its future is first polled, and these are polled in this order without waiting for one another's
-    // answers. So the whole transaction, its end included, is on its way before anything can interrupt: dropped half way, it
-    // is decided all the same. After an error the server refuses the rest, and takes COMMIT as ROLLBACK.
+    // answers. So the rest of the transaction, its end included, is on its way before anything can interrupt: dropped half way,
+    // it is decided all the same. After an error the server refuses the rest, and takes COMMIT as ROLLBACK.
     let (begin, changed, delivery, payment, removed, inserted, dead, marked, locked, logged, commit) = join!(
-        client.batch_execute("BEGIN"),
-        query_if(any_orders, client, &of.orders, orders.parameters(&versions)),
-        query_if(any_orders, client, &of.delivery, deliveries.parameters(&versions)),
-        query_if(any_orders, client, &of.payment, payments.parameters(&versions)),
-        query_if(any_orders, client, &of.remove_items, versions.parameters()),
+        async {
+            if new.is_empty() {
+                client.batch_execute("BEGIN").await?;
+            }
+            Ok::<_, Error>(())
+        },
+        query_if(any_others, client, &of.orders, orders.parameters(&versions)),
+        query_if(any_others, client, &of.delivery, deliveries.parameters(&versions)),
+        query_if(any_others, client, &of.payment, payments.parameters(&versions)),
+        query_if(any_others, client, &of.remove_items, versions.parameters()),
         query_if(!items.is_empty(), client, &of.items, items.parameters(&versions)),
         query_if(any_letters, client, &of.dead_letters, letters.parameters()),
         query_if(any_replayed, client, &of.replayed, replayed.parameters()),
@@ -236,7 +324,32 @@ pub(crate) async fn store(
     #[cfg(feature = "failpoints")]
     failpoints::reached(Moment::AfterCommit).await;
 
-    report(client, batch, &changed, &logged).await
+    report(client, batch, new, &changed, &logged)
+        .await
+        .map(Transaction::Committed)
+}
+
+/// Begins the transaction, and copies rows into the tables.
+///
+/// One table after another: a COPY on its way when the one before it fails is answered twice, which the driver takes for a broken
+/// connection.
+async fn begin_with(client: &ClientWrapper, of: &Prepared, rows: Tables) -> Result<(), Error> {
+    client.batch_execute("BEGIN").await?;
+    for (statement, rows) in [
+        (&of.copy_orders, rows.orders),
+        (&of.copy_delivery, rows.delivery),
+        (&of.copy_payment, rows.payment),
+        (&of.copy_items, rows.items),
+    ] {
+        let Some(rows) = rows else {
+            continue;
+        };
+        let sink = client.copy_in(statement).await?;
+        pin_mut!(sink);
+        sink.send(rows).await?;
+        sink.finish().await?;
+    }
+    Ok(())
 }
 
 async fn query_if(
@@ -257,13 +370,14 @@ async fn query_if(
 async fn report(
     client: &ClientWrapper,
     batch: &Batch,
+    new: &[&RevisedOrder],
     changed: &[Row],
     logged: &[Row],
 ) -> Result<StoreReport, Failure> {
-    let changed = changed
-        .iter()
-        .map(|row| get(row, 0))
-        .collect::<Result<HashSet<&str>, _>>()?;
+    let new = new.iter().map(|version| Ok(version.order.order_uid.as_str()));
+    let changed = new
+        .chain(changed.iter().map(|row| get(row, 0)))
+        .collect::<Result<HashSet<&str>, Failure>>()?;
     let others: Vec<&OrderUid> = batch
         .orders()
         .iter()

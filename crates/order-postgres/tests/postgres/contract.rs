@@ -8,15 +8,17 @@ use order_postgres::PostgresStore;
 
 use crate::database::Database;
 
-struct OnPostgres {
+/// Copies what is new in batches of this many orders and more.
+struct OnPostgres<const COPY_FROM: usize> {
     store: PostgresStore,
     database: Database,
 }
 
 #[async_trait]
-impl StorageFixture for OnPostgres {
+impl<const COPY_FROM: usize> StorageFixture for OnPostgres<COPY_FROM> {
     async fn open() -> Self {
         let mut database = Database::new().await;
+        database.settings.copy_from = COPY_FROM;
         // The rules are not about time, and other tests keep the machine busy.
         database.settings.read_deadline = Duration::from_secs(30);
         OnPostgres {
@@ -39,4 +41,10 @@ impl StorageFixture for OnPostgres {
     }
 }
 
-order_domain::order_storage_contract!(OnPostgres);
+mod copying {
+    order_domain::order_storage_contract!(super::OnPostgres<1>);
+}
+
+mod by_statements {
+    order_domain::order_storage_contract!(super::OnPostgres<{ usize::MAX }>);
+}

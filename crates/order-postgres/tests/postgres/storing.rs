@@ -12,6 +12,7 @@ use order_domain::{
 };
 use order_postgres::{PostgresSettings, PostgresStore};
 use tokio::time::{sleep, timeout};
+use tokio_postgres::Client;
 
 use crate::database::Database;
 
@@ -49,9 +50,19 @@ pub(crate) fn letter(sequence: u64) -> DeadLetter {
     }
 }
 
+/// Whether what is new is copied, or left to statements.
+const EITHER_WAY: [usize; 2] = [1, usize::MAX];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn overlapping_batches_with_shuffled_keys_never_deadlock() {
-    let database = Database::new().await;
+    for copy_from in EITHER_WAY {
+        overlapping_batches(copy_from).await;
+    }
+}
+
+async fn overlapping_batches(copy_from: usize) {
+    let mut database = Database::new().await;
+    database.settings.copy_from = copy_from;
     let writers: Vec<_> = (0..4_u32)
         .map(|writer| {
             // As four replicas do: each with connections of its own.
@@ -119,14 +130,7 @@ async fn items_that_another_batch_added_while_this_one_waited_are_removed_too() 
         let (orders, newer) = (Arc::clone(&orders), newer.clone());
         async move { orders.store(&batch([newer])).await }
     });
-    let blocked = format!(
-        "SELECT count(*) FROM pg_locks WHERE NOT granted AND {} = ANY (pg_blocking_pids(pid))",
-        other
-            .query_one("SELECT pg_backend_pid()", &[])
-            .await
-            .expect("a pid")
-            .get::<_, i32>(0)
-    );
+    let blocked = blocked_by(&other).await;
     wait_until(async || database.sql(&blocked).await != "0").await;
     other.batch_execute("COMMIT").await.expect("committed");
 
@@ -139,8 +143,67 @@ async fn items_that_another_batch_added_while_this_one_waited_are_removed_too() 
 }
 
 #[tokio::test]
+async fn an_order_that_another_replica_stores_while_it_is_copied_is_not_taken_for_new() {
+    for (others_fate, expected) in [
+        ("COMMIT", StoreOutcome::Superseded { by: revision(9) }),
+        ("ROLLBACK", StoreOutcome::Stored),
+    ] {
+        let mut database = Database::new().await;
+        database.settings.copy_from = 1;
+        let orders = database.store().orders();
+        orders.store(&batch([version("a", 1)])).await.expect("stored");
+
+        // Another replica has stored a newer version of an order that nobody had, and has not committed yet.
+        let other = database.session().await;
+        other.batch_execute("BEGIN").await.expect("begun");
+        for table in ["orders", "delivery", "payment", "items"] {
+            let row =
+                format!("(jsonb_populate_record({table}, '{{\"order_uid\": \"b\", \"sequence\": 9}}')).*");
+            let copied = format!("INSERT INTO {table} SELECT {row} FROM {table} WHERE order_uid = 'a'");
+            other.batch_execute(&copied).await.expect("inserted");
+        }
+        let storing = tokio::spawn({
+            let orders = Arc::clone(&orders);
+            async move { orders.store(&batch([version("b", 5), version("c", 1)])).await }
+        });
+        wait_until(async || database.sql(&blocked_by(&other).await).await != "0").await;
+        other.batch_execute(others_fate).await.expect("ended");
+
+        let report = storing.await.expect("no panic").expect("stored");
+        assert_eq!(report.outcomes, [expected, StoreOutcome::Stored]);
+        let sequence = database
+            .sql("SELECT sequence FROM orders WHERE order_uid = 'b'")
+            .await;
+        assert_eq!(sequence, if others_fate == "COMMIT" { "9" } else { "5" });
+    }
+}
+
+#[tokio::test]
+async fn parts_of_an_order_that_was_deleted_by_hand_are_replaced() {
+    let mut database = Database::new().await;
+    database.settings.copy_from = 1;
+    let orders = database.store().orders();
+    let old = version("a", 1);
+    orders.store(&batch([old])).await.expect("stored");
+    database.sql("DELETE FROM orders").await;
+
+    let new = version("a", 2);
+    let report = orders.store(&batch([new.clone()])).await.expect("stored");
+    assert_eq!(report.outcomes, [StoreOutcome::Stored]);
+    let found = orders.find(&new.order.order_uid).await.expect("read");
+    assert_eq!(found, Some(new.order.document(new.revision)));
+}
+
+#[tokio::test]
 async fn a_value_that_a_table_refuses_is_rejected_and_leaves_no_trace() {
-    let database = Database::new().await;
+    for copy_from in EITHER_WAY {
+        a_value_that_a_table_refuses(copy_from).await;
+    }
+}
+
+async fn a_value_that_a_table_refuses(copy_from: usize) {
+    let mut database = Database::new().await;
+    database.settings.copy_from = copy_from;
     let before = database.store().commit_log().head().await.expect("a head");
     let poison = poison();
     let neighbours = || [version("a", 1), version("b", 1)];
@@ -352,6 +415,13 @@ async fn a_database_in_another_encoding_is_refused_by_name() {
         panic!("it was not refused: {refused:?}")
     };
     assert!(source.to_string().contains("SQL_ASCII"), "{source}");
+}
+
+/// A query for how many wait for a lock that this session holds.
+async fn blocked_by(session: &Client) -> String {
+    let row = session.query_one("SELECT pg_backend_pid()", &[]).await;
+    let pid: i32 = row.expect("a pid").get(0);
+    format!("SELECT count(*) FROM pg_locks WHERE NOT granted AND {pid} = ANY (pg_blocking_pids(pid))")
 }
 
 /// Asks until the answer is yes.
