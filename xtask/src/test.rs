@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::process::{ChildStdout, ExitCode, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use xtask::account::Account;
 use xtask::environment;
@@ -58,6 +58,10 @@ impl Test {
         if std::io::stdout().is_terminal() {
             command.arg("--color=always");
         }
+        // The whole-system tests start the binaries, which cargo builds by itself only for a run of all tests.
+        if !chosen || self.cargo.iter().any(|arg| arg.ends_with("order-tests")) {
+            self.build_binaries()?;
+        }
         let servers = Servers::start(&mut watchdog)?;
         let child = command.envs(servers.variables()).stdout(Stdio::piped()).spawn();
         let mut child = child.context("cannot run cargo")?;
@@ -80,6 +84,23 @@ impl Test {
             .code()
             .and_then(|code| u8::try_from(code).ok())
             .map_or(ExitCode::FAILURE, ExitCode::from))
+    }
+
+    fn build_binaries(&self) -> Result<()> {
+        let mut command = cargo::command("build");
+        command.args(["--workspace", "--all-features", "--bins"]);
+        let mut args = self.cargo.iter();
+        while let Some(arg) = args.next() {
+            if ["--release", "-r"].contains(&arg.as_str()) || arg.starts_with("--profile") {
+                command.arg(arg);
+            }
+            if arg == "--profile" {
+                command.args(args.next());
+            }
+        }
+        let status = command.status().context("cannot run cargo")?;
+        ensure!(status.success(), "cargo did not build the binaries; see above");
+        Ok(())
     }
 }
 
