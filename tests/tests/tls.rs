@@ -136,6 +136,41 @@ async fn orders_are_served_over_http_1_and_http_2() {
 }
 
 #[tokio::test]
+async fn an_http_2_connection_that_only_answers_pings_is_ended() {
+    let mut shop = Shop::open().await;
+    let files = Files::named("pinged");
+    let certificate = files.renew();
+    files.set(&mut shop);
+    shop.set("HTTP__KEEP_ALIVE", "1s");
+    let replica = shop.replica().await;
+    let stream = connect(&replica, &certificate, "h2")
+        .await
+        .expect("it is trusted");
+    let (mut requests, mut connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    let mut pings = connection.ping_pong().expect("nobody else has it");
+    let ended = tokio::spawn(connection);
+    let request = http::Request::get("https://localhost/api/v1/orders/unknown")
+        .body(())
+        .expect("a request");
+    let (answer, _) = requests.send_request(request, true).expect("it is connected");
+    assert_eq!(answer.await.expect("an answer").status(), 404);
+    let ping = async {
+        while pings.ping(h2::Ping::opaque()).await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = ping => {}
+        ended = tokio::time::timeout(std::time::Duration::from_secs(20), ended) => {
+            ended.expect("it is ended").expect("it does not panic").expect("in order");
+        }
+    }
+    replica.stop().await;
+    shop.close().await;
+}
+
+#[tokio::test]
 async fn a_new_certificate_is_taken_without_a_restart_and_a_bad_one_is_not() {
     let mut shop = Shop::open().await;
     let files = Files::named("renewed");

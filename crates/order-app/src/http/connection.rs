@@ -1,22 +1,25 @@
 //! A connection that does not wait for ever for its other side.
 //!
-//! actix-http bounds the first head of a connection, and the time between requests that came whole. It does not bound a later head
-//! that has begun and does not end, the rest of a chunked body that nobody reads, whether it comes or not, and an answer that is not
-//! taken: each would hold a connection for as long as somebody likes. What only a handler can bound, the body that it waits for, is
-//! bounded in `body`.
+//! actix-http has time-outs of its own, which are not used. They bound the first head of a connection and its rest between requests, not a
+//! later head that has begun and does not end, the rest of a chunked body that nobody reads, an answer that is not taken, nor an HTTP/2
+//! connection that asks nothing. They go by a clock that ticks twice a second, so that all who came in one tick are cut off in one
+//! moment, while everyone else waits. And they cost every request a timer. Here a connection has one timer, set once in a while.
+//!
+//! What only a handler can bound, the body that it waits for, is bounded in `body`.
 
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
+use actix_web::http::header::HttpDate;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// actix-http answers the first head that does not come with 408, and ends a rest that is too long in order. It shall be first.
-const GRACE: Duration = Duration::from_millis(500);
+/// What is sent in one piece and is longer than this, in bytes, is part of an answer, also among the frames of HTTP/2.
+const LONGEST_CONTROL: usize = 1_024;
 
 /// How long to wait for the other side.
 #[derive(Debug, Clone, Copy)]
@@ -29,21 +32,32 @@ pub(crate) struct Patience {
     pub(crate) rest: Duration,
 }
 
+/// What the other side owes while no request is in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owed {
+    /// A whole head: of its first request, or of one that it has begun.
+    Head,
+    /// Its next request, or an end.
+    Next,
+}
+
 /// What a connection is in the middle of. Shared by the connection and its requests, which are all on one thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ConnectionState {
     requests: Cell<usize>,
-    /// Since when there is a part of a request, and no whole one.
-    owed_since: Cell<Option<Instant>>,
-    /// Since when there is nothing of ours to be waited for.
-    quiet_since: Cell<Option<Instant>>,
+    owed: Cell<Owed>,
+    since: Cell<Instant>,
 }
 
 impl ConnectionState {
+    fn owes(&self, owed: Owed) {
+        self.owed.set(owed);
+        self.since.set(Instant::now());
+    }
+
     /// Tells that a request is whole, until what is answered is dropped.
     pub(crate) fn begin(self: &Rc<Self>) -> InHand {
         self.requests.set(self.requests.get() + 1);
-        self.owed_since.set(None);
         InHand(Rc::clone(self))
     }
 }
@@ -55,30 +69,39 @@ pub(crate) struct InHand(Rc<ConnectionState>);
 impl Drop for InHand {
     fn drop(&mut self) {
         self.0.requests.set(self.0.requests.get() - 1);
-        self.0.quiet_since.set(Some(Instant::now()));
+        self.0.owes(Owed::Next);
     }
 }
 
-/// A stream of bytes that fails when its other side owes something for too long.
+/// A stream of bytes that ends when its other side owes something for too long.
 pub(crate) struct Connection<S> {
     stream: S,
     state: Rc<ConnectionState>,
     patience: Patience,
-    /// HTTP/2 has pings of its own, and among its frames it does not show when a head begins.
+    /// Among its frames HTTP/2 does not show when a head begins.
     is_http2: bool,
+    has_answered: bool,
+    has_ended: bool,
     /// Since when nothing more is taken of what is sent.
     stalled_since: Option<Instant>,
     /// Set once in a while and not for every request: when it fires it is looked whether it was in time.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(crate) fn new(stream: S, is_http2: bool, patience: Patience) -> Self {
+        let state = ConnectionState {
+            requests: Cell::new(0),
+            owed: Cell::new(Owed::Head),
+            since: Cell::new(Instant::now()),
+        };
         Connection {
             stream,
-            state: Rc::default(),
+            state: Rc::new(state),
             patience,
             is_http2,
+            has_answered: false,
+            has_ended: false,
             stalled_since: None,
             timer: None,
         }
@@ -89,40 +112,44 @@ impl<S> Connection<S> {
         &self.state
     }
 
-    /// Bytes have come.
-    fn received(&mut self) -> io::Result<()> {
-        if self.is_http2 || self.state.requests.get() > 0 {
-            return Ok(());
+    /// Bytes have come. Answers whether they go on where it has been too long: who sends without a pause never gets to the timer.
+    fn received(&mut self) -> bool {
+        let state = &self.state;
+        if state.requests.get() > 0 {
+            return true;
         }
-        match self.state.owed_since.get() {
-            None => self.state.owed_since.set(Some(Instant::now())),
-            // Who sends without a pause never gets to the timer.
-            Some(since) if since.elapsed() > self.patience.head + GRACE => return Err(timed_out()),
-            Some(_) => {}
+        match (state.owed.get(), self.is_http2) {
+            (Owed::Head, false) => return state.since.get().elapsed() <= self.patience.head,
+            (Owed::Next, false) => state.owes(Owed::Head),
+            // Not from now on: whatever else it sends, it is to ask for something.
+            (_, true) => state.owed.set(Owed::Next),
         }
-        Ok(())
+        true
     }
 
-    /// The other side has taken bytes: an answer has begun, or goes on.
-    fn sent(&mut self) {
+    /// The other side has taken bytes.
+    fn sent(&mut self, length: usize) {
         self.stalled_since = None;
-        self.state.owed_since.set(None);
-        self.state.quiet_since.set(Some(Instant::now()));
+        self.has_answered = true;
+        if !self.is_http2 || length > LONGEST_CONTROL {
+            self.state.owes(Owed::Next);
+        }
     }
 
     /// When it has been too long, if nothing changes until then.
     fn deadline(&self) -> Option<Instant> {
-        let state = &self.state;
-        let is_quiet = !self.is_http2 && state.requests.get() == 0;
-        let head = state.owed_since.get().map(|it| it + self.patience.head + GRACE);
-        let rest = state.quiet_since.get().filter(|_| is_quiet);
-        let rest = rest.map(|it| it + self.patience.rest + GRACE);
-        let write = self.stalled_since.map(|it| it + self.patience.write);
-        head.into_iter().chain(rest).chain(write).min()
+        if let Some(since) = self.stalled_since {
+            return Some(since + self.patience.write);
+        }
+        let patience = match self.state.owed.get() {
+            Owed::Head => self.patience.head,
+            Owed::Next => self.patience.rest,
+        };
+        (self.state.requests.get() == 0).then(|| self.state.since.get() + patience)
     }
 
-    /// To be called whenever there is nothing to do but wait.
-    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+    /// Whether it has been too long. To be called whenever there is nothing to do but wait.
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
         // Always set, since it is not asked again when a request in hand ends.
         let deadline = self.deadline();
         let due = deadline.unwrap_or_else(|| Instant::now() + self.patience.rest);
@@ -132,46 +159,64 @@ impl<S> Connection<S> {
         }
         while timer.as_mut().poll(context).is_ready() {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(timed_out());
+                return true;
             }
             timer.as_mut().reset(due);
         }
-        Ok(())
+        false
+    }
+
+    /// Ends what comes from the other side, so that the connection is closed in order. Who has not asked yet is told why.
+    fn end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.has_ended && !self.has_answered && !self.is_http2 {
+            let date = HttpDate::from(SystemTime::now());
+            let answer = format!(
+                "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\ndate: {date}\r\n\r\n"
+            );
+            // It is the first that is sent, so that there is room for it.
+            let _ = Pin::new(&mut self.stream).poll_write(context, answer.as_bytes());
+        }
+        self.has_ended = true;
+        Poll::Ready(Ok(()))
     }
 
     fn wait_to_send<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         self.stalled_since.get_or_insert_with(Instant::now);
-        self.check(context)?;
+        if self.is_over(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         Poll::Pending
     }
 }
 
-fn timed_out() -> io::Error {
-    io::ErrorKind::TimedOut.into()
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.has_ended {
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         if Pin::new(&mut self.stream)
             .poll_read(context, buffer)?
             .is_pending()
         {
-            self.check(context)?;
-            return Poll::Pending;
+            return match self.is_over(context) {
+                true => self.end(context),
+                false => Poll::Pending,
+            };
         }
-        if buffer.filled().len() > before {
-            self.received()?;
+        if buffer.filled().len() > before && !self.received() {
+            buffer.set_filled(before);
+            return self.end(context);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -179,7 +224,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     ) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(context, bytes)? {
             Poll::Ready(length) => {
-                self.sent();
+                self.sent(length);
                 Poll::Ready(Ok(length))
             }
             Poll::Pending => self.wait_to_send(context),
@@ -193,7 +238,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     ) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write_vectored(context, slices)? {
             Poll::Ready(length) => {
-                self.sent();
+                self.sent(length);
                 Poll::Ready(Ok(length))
             }
             Poll::Pending => self.wait_to_send(context),
@@ -215,7 +260,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
-        Poll::Ready(Ok(()))
+        match Pin::new(&mut self.stream).poll_shutdown(context)? {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => self.wait_to_send(context),
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
-use actix_http::{HttpService, Protocol, Request, Response};
+use actix_http::{HttpService, KeepAlive, Protocol, Request, Response};
 use actix_server::Server;
 use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::Error;
@@ -101,8 +101,9 @@ where
                 let ending = ending.clone();
                 async move { ending.notified().await }
             })
-            .keep_alive(patience.rest)
-            .client_request_timeout(patience.head)
+            // A `Connection` has its own.
+            .keep_alive(KeepAlive::Os)
+            .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(LINGER)
             .on_connect_ext(|connection: &Connection<_>, data| {
                 data.insert(Rc::clone(connection.state()));
