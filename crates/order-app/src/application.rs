@@ -22,9 +22,9 @@ use tokio_util::task::TaskTracker;
 use crate::backlog::BacklogWatch;
 use crate::config::Settings;
 use crate::http::{
-    Access, BodyLimits, Contract, Documents, Listener, ListenerOptions, ManagementState, ServerCertificate,
-    check_access, configure_management, configure_public, listen, needed_by_operators, needed_by_the_public,
-    not_found, with_compression, with_cors, with_request_id, with_timing,
+    Access, BodyLimits, Contract, Documents, Listener, ListenerOptions, ManagementState, RequestPatience,
+    ServerCertificate, check_access, configure_management, configure_public, listen, needed_by_operators,
+    needed_by_the_public, not_found, with_compression, with_cors, with_request_id,
 };
 use crate::scrape::Scrape;
 
@@ -100,7 +100,10 @@ impl Application {
         let options = |workers| ListenerOptions::new(&settings.http, workers, settings.shutdown.deadline);
         let cannot_listen = |address| move || format!("failed to listen on {address}");
         let (for_public, for_operators) = (access.clone(), access.clone());
-        let slow = settings.http.slow_request;
+        let patience = RequestPatience {
+            slow: settings.http.slow_request,
+            longest: settings.http.request_timeout,
+        };
         let public = ListenerOptions {
             tls: certificate
                 .as_ref()
@@ -121,8 +124,7 @@ impl Application {
                 })
                 .wrap_fn(with_compression)
                 .wrap_fn(move |request, service| with_cors(&origins, request, service))
-                .wrap_fn(move |request, service| with_request_id(slow, request, service))
-                .wrap_fn(with_timing)
+                .wrap_fn(move |request, service| with_request_id(patience, request, service))
                 .configure(configure_public)
                 .default_service(web::to(not_found))
         })
@@ -134,8 +136,7 @@ impl Application {
                 .wrap_fn(move |request, service| {
                     check_access(access.as_deref(), needed_by_operators, request, service)
                 })
-                .wrap_fn(move |request, service| with_request_id(slow, request, service))
-                .wrap_fn(with_timing)
+                .wrap_fn(move |request, service| with_request_id(patience, request, service))
                 .configure(configure_management)
                 .default_service(web::to(not_found))
         })

@@ -84,6 +84,9 @@ pub struct HttpSettings {
     /// How long an answer may wait for more of it to be taken.
     #[serde(with = "duration")]
     pub write_timeout: Duration,
+    /// How long a request may take, from its head until that of its answer.
+    #[serde(with = "duration")]
+    pub request_timeout: Duration,
     /// From how long on a request is logged as slow.
     #[serde(with = "duration")]
     pub slow_request: Duration,
@@ -117,6 +120,7 @@ impl Default for HttpSettings {
             keep_alive: Duration::from_secs(75),
             head_timeout: Duration::from_secs(5),
             write_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(45),
             slow_request: Duration::from_secs(1),
             cors_origins: Origins::default(),
             tls_certificate: None,
@@ -481,6 +485,11 @@ impl Settings {
                     && !self.http.keep_alive.is_zero(),
                 "ORDERS__HTTP",
                 "its BODY_TIMEOUT, HEAD_TIMEOUT, KEEP_ALIVE and WRITE_TIMEOUT must be more than 0",
+            ),
+            (
+                self.read.max_wait < self.http.request_timeout,
+                "ORDERS__HTTP__REQUEST_TIMEOUT",
+                "must be more than ORDERS__READ__MAX_WAIT, or who waits for an order gets an error instead",
             ),
             (
                 self.read.join_within < self.read.deadline && self.read.join_within < self.cache.lease,

@@ -43,7 +43,8 @@ where
             .headers_mut()
             .append(header::VARY, HeaderValue::from_static("accept-encoding"));
         match asked {
-            Some(coding) if is_worth_it(&response) => compress(response, coding).await,
+            // In a box, or every request would carry the room for it through all layers.
+            Some(coding) if is_worth_it(&response) => Box::pin(compress(response, coding)).await,
             _ => Ok(response.map_body(|_, body| EitherBody::left(body))),
         }
     }

@@ -32,7 +32,6 @@ pub(crate) use documents::Documents;
 pub(crate) use listener::{Listener, ListenerOptions, listen};
 pub(crate) use management::{ManagementState, configure_management};
 pub(crate) use problem::not_found;
-pub(crate) use request_id::{with_current_request_id, with_request_id};
+pub(crate) use request_id::{RequestPatience, with_current_request_id, with_request_id};
 pub(crate) use routes::configure_public;
-pub(crate) use timing::with_timing;
 pub(crate) use tls::ServerCertificate;

@@ -4,10 +4,9 @@
 
 use std::cell::RefCell;
 use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use actix_web::Error;
-use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use actix_web::HttpRequest;
 use actix_web::http::{Method, StatusCode};
 use metrics::{Gauge, Histogram, Label, gauge, histogram};
 
@@ -72,38 +71,41 @@ impl Route {
     }
 }
 
-/// Measures a request, from when its head was read until its answer's is ready.
-pub(crate) fn with_timing<S, B>(
-    request: ServiceRequest,
-    service: &S,
-) -> impl Future<Output = Result<ServiceResponse<B>, Error>> + use<S, B>
-where
-    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
-{
-    let began = Instant::now();
-    let method = METHODS.iter().position(|it| it == request.method());
-    let method = method.unwrap_or(METHODS.len());
-    let active = Active::begin(method);
-    let answer = service.call(request);
-    async move {
-        let answer = answer.await;
-        drop(active);
-        let seconds = began.elapsed().as_secs_f64();
-        match &answer {
-            Ok(response) => {
-                let status = response.status();
-                let kind = Kind { method, status };
-                match response.request().app_data::<Route>() {
-                    Some(route) => route.record(kind, seconds),
-                    None => kind.duration(response.request().match_pattern()).record(seconds),
-                }
-            }
-            Err(error) => {
-                let status = error.as_response_error().status_code();
-                Kind { method, status }.duration(None).record(seconds);
-            }
+/// A request that is being measured, from when its head was read until its answer's is ready.
+pub(crate) struct Measured {
+    began: Instant,
+    method: usize,
+    active: Active,
+}
+
+impl Measured {
+    pub(crate) fn begin(method: &Method) -> Self {
+        let method = METHODS.iter().position(|it| it == method);
+        let method = method.unwrap_or(METHODS.len());
+        Measured {
+            began: Instant::now(),
+            method,
+            active: Active::begin(method),
         }
-        answer
+    }
+
+    /// Answers how long it took. Of a request that failed nothing is left but its status.
+    pub(crate) fn end(self, request: Option<&HttpRequest>, status: StatusCode) -> Duration {
+        let Measured {
+            began,
+            method,
+            active,
+        } = self;
+        drop(active);
+        let took = began.elapsed();
+        let kind = Kind { method, status };
+        match request.and_then(|request| request.app_data::<Route>()) {
+            Some(route) => route.record(kind, took.as_secs_f64()),
+            None => kind
+                .duration(request.and_then(HttpRequest::match_pattern))
+                .record(took.as_secs_f64()),
+        }
+        took
     }
 }
 
