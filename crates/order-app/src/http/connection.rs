@@ -5,7 +5,8 @@
 //! connection that asks nothing. They go by a clock that ticks twice a second, so that all who came in one tick are cut off in one
 //! moment, while everyone else waits. And they cost every request a timer. Here a connection has one timer, set once in a while.
 //!
-//! What only a handler can bound, the body that it waits for, is bounded in `body`.
+//! Part of a head that came in one piece with the request before it is not told apart from nothing, and so may rest: for no longer
+//! than whoever sends nothing. What only a handler can bound, the body that it waits for, is bounded in `body`.
 
 use std::cell::Cell;
 use std::io;
@@ -168,7 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Ends what comes from the other side, so that the connection is closed in order. Who has not asked yet is told why.
     fn end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.has_ended && !self.has_answered && !self.is_http2 {
+        if !self.has_answered && !self.is_http2 {
             let date = HttpDate::from(SystemTime::now());
             let answer = format!(
                 "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\ndate: {date}\r\n\r\n"
