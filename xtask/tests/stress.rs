@@ -1,5 +1,6 @@
 //! `cargo xtask stress` as anyone runs it: each mode for a few seconds, and what is left when it is stopped in the middle.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
@@ -43,11 +44,14 @@ impl Stress {
 
     fn run(&self, arguments: &[&str]) -> (Output, Value) {
         let output = self.command(arguments).output().unwrap();
-        let result = std::fs::read(self.folder.join("result.json")).unwrap_or_default();
-        let result = serde_json::from_slice(&result);
+        let written = self.folder.join("result.json").is_file();
         let said = [&output.stdout[..], &output.stderr[..]].concat();
-        let result = result.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&said)));
-        (output, result)
+        assert!(written, "no result: {}", String::from_utf8_lossy(&said));
+        (output, self.result())
+    }
+
+    fn result(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.folder.join("result.json")).unwrap()).unwrap()
     }
 }
 
@@ -148,7 +152,7 @@ fn reads_of_each_kind_are_answered_and_reported() {
 #[test]
 fn what_is_published_is_followed_until_it_is_durable_and_readable() {
     let stress = Stress::new();
-    let (output, result) = stress.run(&["ingest", "--count", "2000"]);
+    let (output, result) = stress.run(&["ingest", "--count", "2000", "--samples", "100"]);
     let text = said(&output);
     assert!(text.contains("rows equal messages sent"), "{text}");
     let ingest = &result["runs"][0]["ingest"];
@@ -157,8 +161,56 @@ fn what_is_published_is_followed_until_it_is_durable_and_readable() {
         (&2_000.into(), &2_000.into(), &true.into())
     );
     assert!(ingest["redeliveries"].is_u64(), "{ingest}");
-    assert!(ingest["lag"]["count"].as_u64() > Some(0), "{ingest}");
+    assert_eq!(
+        ingest["lag"]["count"], 100,
+        "one in twenty, however slow some are: {ingest}"
+    );
     assert!(ingest["acknowledge_rate"].as_f64() > ingest["durable_rate"].as_f64().map(|rate| rate / 2.0));
+}
+
+/// The service stands still for a second of eight. Of 500 requests that were meant for it eight are under way, one a connection.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_service_that_is_frozen_shows_in_the_response_times_and_hides_in_the_service_times() {
+    let stress = Stress::new();
+    let arguments = ["read", "--rate", "500", "--duration", "8s", "--warmup", "0s"];
+    let more = ["--orders", "100", "--connections", "8"];
+    let mut run = stress
+        .command(&[&arguments[..], &more[..]].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = BufReader::new(run.stderr.take().unwrap());
+    // Written 5 s after the load began.
+    let mut lines = stderr.lines().map(Result::unwrap);
+    assert!(
+        lines.any(|line| line.contains(" read ")),
+        "no line tells how far it is"
+    );
+    let service = ProcessId::of(run.id())
+        .unwrap()
+        .descendants()
+        .into_iter()
+        .find(|process| {
+            let name = std::fs::read_to_string(format!("/proc/{}/comm", process.pid));
+            name.is_ok_and(|name| name.trim() == "order-tracker")
+        });
+    let service = service.expect("the service runs");
+    service.signal(Signal::STOP).unwrap();
+    sleep(Duration::from_secs(1));
+    service.signal(Signal::CONT).unwrap();
+    lines.for_each(drop);
+    let text = said(&run.wait_with_output().unwrap());
+    assert!(text.contains("Something stalled"), "{text}");
+    let reads = &stress.result()["runs"][0]["reads"];
+    let p95 = |times: &str| reads[times]["percentiles_ms"]["95"].as_f64().unwrap();
+    assert!(
+        p95("response") > 300.0 && p95("service") < p95("response") / 2.0,
+        "response {} ms, service {} ms",
+        p95("response"),
+        p95("service")
+    );
 }
 
 #[test]

@@ -114,7 +114,7 @@ pub(super) struct PaceArgs {
     #[arg(long, value_parser = sweep, value_name = "RATES")]
     pub(super) sweep: Option<Rates>,
     /// How long each run is measured; 10s where nothing else is said.
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_parser = some_time)]
     pub(super) duration: Option<Duration>,
     /// How long the same load runs before that, unmeasured.
     #[arg(long, value_parser = duration, default_value = "2s")]
@@ -126,7 +126,7 @@ pub(super) struct PaceArgs {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(super) threads: Option<u32>,
     /// How long an answer may take before it counts as failed.
-    #[arg(long, value_parser = duration, default_value = "10s")]
+    #[arg(long, value_parser = some_time, default_value = "10s")]
     pub(super) timeout: Duration,
 }
 
@@ -182,9 +182,9 @@ pub(super) struct Publishing {
     /// How many messages can wait for their acknowledgement at once.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) in_flight: u32,
-    /// How many orders are looked for at once to see when they can be read; 0 for none.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=256))]
-    pub(super) probes: u32,
+    /// About how many of the orders are waited for to see when they can be read: evenly spread over all of them; 0 for none.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
+    pub(super) samples: u64,
 }
 
 /// On what it runs.
@@ -306,6 +306,14 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A duration that is not zero.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("no time at all".to_owned()),
+        time => Ok(time),
+    }
+}
+
 fn sweep(text: &str) -> Result<Rates, String> {
     const FORM: &str = "neither rates such as 1000,2000,5000 nor steps such as 1000..32000:6";
     let number = |text: &str| positive(text.trim()).map_err(|_| FORM.to_owned());
@@ -351,6 +359,7 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert!(duration("30").is_err() && duration("-1s").is_err() && duration("48h").is_err());
+        assert!(duration("0s").is_ok() && some_time("0s").is_err() && some_time("1ms").is_ok());
         assert!(percent("101").is_err() && percent("-0.1").is_err() && positive("0").is_err());
     }
 }

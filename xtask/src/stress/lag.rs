@@ -1,28 +1,30 @@
-//! How long it takes from publishing an order until it can be read: some are looked for until they are there.
+//! How long it takes from publishing an order until it can be read: one in so many is waited for.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use order_domain::OrderUid;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use xtask::load::{Endpoint, new_histogram};
 
 use crate::verify::client::Connection;
 
-/// How long an order is looked for.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How many orders are waited for at once, each over a connection of its own.
+///
+/// Orders become readable nearly in the order in which they were published: while one is the next of its kind to come, it is being
+/// waited for, however many are behind it.
+const LOOKERS: usize = 32;
 
-/// Where acknowledged orders are offered to whoever looks for one.
+/// Which orders are waited for, and where to say that they were published.
 #[derive(Debug, Clone)]
-pub(super) struct Probes {
-    offers: mpsc::UnboundedSender<Offer>,
-    idle: Arc<AtomicUsize>,
+pub(super) struct Sample {
+    offers: UnboundedSender<Offer>,
+    one_in: u64,
 }
 
 #[derive(Debug)]
@@ -32,13 +34,11 @@ struct Offer {
     published: Instant,
 }
 
-impl Probes {
-    /// Has the order looked for, if someone has nothing else to look for: an order that waited would seem to be late.
-    pub(super) fn offer(&self, uid: OrderUid, json: Bytes, published: Instant) {
-        let taken = self
-            .idle
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |idle| idle.checked_sub(1));
-        if taken.is_ok() {
+impl Sample {
+    /// Has an order waited for, if its number is one of the sample. Chosen by nothing but its number: if those were taken for whom
+    /// somebody is free, slow ones would keep others from being seen.
+    pub(super) fn offer(&self, number: u64, uid: OrderUid, json: Bytes, published: Instant) {
+        if number.is_multiple_of(self.one_in) {
             let offer = Offer { uid, json, published };
             // Nobody takes it where the run has ended.
             self.offers.send(offer).ok();
@@ -46,14 +46,15 @@ impl Probes {
     }
 }
 
-/// Those who look.
+/// Those who wait.
 #[derive(Debug)]
 pub(super) struct Prober {
-    looking: JoinSet<Result<Sightings>>,
+    looking: JoinSet<()>,
+    seen: Arc<Mutex<Sightings>>,
 }
 
 /// What they have seen.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Sightings {
     /// The time from publishing to the first answer with the order, in nanoseconds.
     pub(super) lag: Histogram<u64>,
@@ -62,73 +63,71 @@ pub(super) struct Sightings {
 }
 
 impl Prober {
-    /// Starts `count` of them. They end when nobody holds the [`Probes`] any more.
-    pub(super) fn start(endpoint: &Endpoint, count: usize) -> (Prober, Option<Probes>) {
+    /// Waits for one in `one_in` orders, or for none, until nobody holds the [`Sample`] any more.
+    pub(super) fn start(endpoint: &Endpoint, one_in: Option<u64>) -> (Prober, Option<Sample>) {
         let (offers, taken) = mpsc::unbounded_channel();
-        let taken = Arc::new(Mutex::new(taken));
-        let idle = Arc::new(AtomicUsize::new(count));
+        let taken = Arc::new(tokio::sync::Mutex::new(taken));
+        let seen = Arc::new(Mutex::new(Sightings {
+            lag: new_histogram(),
+            faults: Vec::new(),
+        }));
         let mut looking = JoinSet::new();
-        for _ in 0..count {
-            let (endpoint, taken, idle) = (endpoint.clone(), Arc::clone(&taken), Arc::clone(&idle));
-            looking.spawn(async move { look(&endpoint, &taken, &idle).await });
+        for _ in 0..LOOKERS {
+            let (endpoint, taken, seen) = (endpoint.clone(), Arc::clone(&taken), Arc::clone(&seen));
+            looking.spawn(async move { look(&endpoint, &taken, &seen).await });
         }
-        (Prober { looking }, (count > 0).then_some(Probes { offers, idle }))
+        let sample = one_in.map(|one_in| Sample { offers, one_in });
+        (Prober { looking, seen }, sample)
     }
 
-    /// Waits until the last has found what it looks for.
+    /// Waits until all have been found, for at most `patience`. To be called when all are durable: until then they may take any time.
     ///
     /// # Errors
     ///
-    /// Where one broke down.
-    pub(super) async fn finish(mut self) -> Result<Sightings> {
-        let mut all = Sightings {
-            lag: new_histogram(),
-            faults: Vec::new(),
+    /// Where looking broke down.
+    pub(super) async fn finish(mut self, patience: Duration) -> Result<Sightings> {
+        let all_found = async {
+            while let Some(ended) = self.looking.join_next().await {
+                ended.context("looking for orders broke down")?;
+            }
+            anyhow::Ok(())
         };
-        while let Some(seen) = self.looking.join_next().await {
-            let seen = seen.context("looking for orders broke down")??;
-            all.lag.add(&seen.lag)?;
-            all.faults.extend(seen.faults);
+        let in_time = timeout(patience, all_found).await;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match in_time {
+            Ok(found) => found?,
+            Err(_) => seen.faults.push(format!(
+                "not all that were looked for could be read {} s after the last was durable",
+                patience.as_secs()
+            )),
         }
-        Ok(all)
+        Ok(seen)
     }
 }
 
 async fn look(
     endpoint: &Endpoint,
-    offers: &Mutex<mpsc::UnboundedReceiver<Offer>>,
-    idle: &AtomicUsize,
-) -> Result<Sightings> {
+    offers: &tokio::sync::Mutex<UnboundedReceiver<Offer>>,
+    seen: &Mutex<Sightings>,
+) {
     let mut connection = Connection::new(endpoint);
-    let mut seen = Sightings {
-        lag: new_histogram(),
-        faults: Vec::new(),
-    };
     loop {
         let offer = offers.lock().await.recv().await;
-        let Some(offer) = offer else { return Ok(seen) };
-        loop {
-            let waited = offer.published.elapsed();
-            match connection.order(offer.uid.as_str()).await {
-                Ok(Some(json)) => {
-                    let nanoseconds = u64::try_from(offer.published.elapsed().as_nanos())?;
-                    seen.lag.saturating_record(nanoseconds);
-                    if json != offer.json {
-                        seen.faults
-                            .push(format!("{} is served as other bytes than published", offer.uid));
-                    }
-                    break;
-                }
-                _ if waited > PATIENCE => {
-                    let seconds = PATIENCE.as_secs();
-                    seen.faults
-                        .push(format!("{} could not be read within {seconds} s", offer.uid));
-                    break;
-                }
-                // So often that it is found at most an eighth too late, and that looking is no load of its own.
-                Ok(None) | Err(_) => sleep((waited / 8).max(Duration::from_millis(1))).await,
+        let Some(offer) = offer else { return };
+        let json = loop {
+            match connection.order_once_stored(offer.uid.as_str()).await {
+                Ok(Some(json)) => break json,
+                Ok(None) => {}
+                // It cannot tell just now, or is not there.
+                Err(_) => sleep(Duration::from_millis(5)).await,
             }
+        };
+        let lag = u64::try_from(offer.published.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.lag.saturating_record(lag);
+        if json != offer.json {
+            seen.faults
+                .push(format!("{} is served as other bytes than published", offer.uid));
         }
-        idle.fetch_add(1, Ordering::Relaxed);
     }
 }

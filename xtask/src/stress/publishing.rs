@@ -10,7 +10,7 @@ use order_nats::{NatsOrderBus, NatsSettings};
 use tokio::time::sleep;
 use xtask::load::{Outcome, Work, Worker};
 
-use super::lag::Probes;
+use super::lag::Sample;
 use super::stock::Stock;
 
 /// Publishes the orders from one number on, each under a message id of its own.
@@ -25,8 +25,8 @@ pub(super) struct Publish {
     /// How long an order is tried, each time under the same id, before it counts as failed.
     pub(super) timeout: Duration,
     pub(super) ledger: Arc<Ledger>,
-    /// Who looks whether orders can be read.
-    pub(super) probes: Option<Probes>,
+    /// Whose reading is waited for; none where nobody wants to know.
+    pub(super) sample: Option<Sample>,
 }
 
 /// What was acknowledged.
@@ -83,7 +83,7 @@ impl Worker for Publisher {
             run,
             timeout,
             ledger,
-            probes,
+            sample,
             ..
         } = &self.publish;
         let (uid, payload) = stock.order(first + number);
@@ -111,8 +111,8 @@ impl Worker for Publisher {
         };
         if outcome.fault.is_none() {
             ledger.acknowledged.fetch_add(1, Ordering::Relaxed);
-            if let Some(probes) = probes {
-                probes.offer(uid, payload, began);
+            if let Some(sample) = sample {
+                sample.offer(number, uid, payload, began);
             }
         } else {
             let mut unanswered = ledger.unanswered.lock().unwrap_or_else(PoisonError::into_inner);

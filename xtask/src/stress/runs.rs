@@ -21,7 +21,7 @@ use super::world::World;
 
 /// For how long requests that are late may still be sent after the end.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// For how long no order may become durable until it counts as lost.
+/// For how long no order may become durable, and after that none readable, until it counts as lost.
 const STALLED: Duration = Duration::from_secs(60);
 /// The longest that a count of orders may take.
 const AT_MOST: Duration = Duration::from_secs(3_600);
@@ -186,7 +186,13 @@ impl Session {
         let database = database.context("give --postgres: whether orders are durable is seen there")?;
         let redelivered_before = broker.redeliveries().await.ok();
         let watcher = Watcher::start(database).await?;
-        let (prober, probes) = Prober::start(&self.world.endpoint, publishing.probes as usize);
+        let orders = match amount {
+            Amount::Count(count, _) => count as f64,
+            Amount::Lasting(lasts) => rate_of(pace).unwrap_or_default() * (warm_up + lasts).as_secs_f64(),
+        };
+        let one_in = (orders / publishing.samples as f64).max(1.0) as u64;
+        let one_in = (publishing.samples > 0).then_some(one_in);
+        let (prober, sample) = Prober::start(&self.world.endpoint, one_in);
         let ledger = Arc::new(Ledger::default());
         let first = self.next_order;
         let work = Publish {
@@ -196,7 +202,7 @@ impl Session {
             run: self.run.clone(),
             timeout: args.timeout,
             ledger: Arc::clone(&ledger),
-            probes,
+            sample,
         };
         let plan = Plan {
             pace,
@@ -237,7 +243,7 @@ impl Session {
         self.next_order += sent;
         let (durable, last) = watcher.wait_for(acknowledged, STALLED).await?;
         let durable_seconds = last.saturating_duration_since(started).as_secs_f64();
-        let sightings = prober.finish().await?;
+        let sightings = prober.finish(STALLED).await?;
         let redelivered = match &self.world.broker {
             Some(broker) => broker.redeliveries().await.ok(),
             None => None,

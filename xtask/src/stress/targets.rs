@@ -192,7 +192,7 @@ async fn publish(world: &World, stock: &Arc<Stock>, run: &str, first: u64, count
         run: format!("{run}-{first}"),
         timeout: Duration::from_secs(30),
         ledger: Arc::clone(&ledger),
-        probes: None,
+        sample: None,
     };
     let measured = Generator::start(&plan, work).await?.finish().await?;
     if ledger.acknowledged() < count {

@@ -34,7 +34,20 @@ impl<'a> Connection<'a> {
     ///
     /// Where the service does not answer, or neither with the order nor that there is none.
     pub(crate) async fn order(&mut self, uid: &str) -> Result<Option<Bytes>> {
-        let answer = timeout(PATIENCE, self.ask(uid)).await;
+        self.found(&format!("/api/v1/orders/{uid}")).await
+    }
+
+    /// The order as soon as it is stored, or `None` after some seconds.
+    ///
+    /// # Errors
+    ///
+    /// As for [`order`](Self::order).
+    pub(crate) async fn order_once_stored(&mut self, uid: &str) -> Result<Option<Bytes>> {
+        self.found(&format!("/api/v1/orders/{uid}?wait=5s")).await
+    }
+
+    async fn found(&mut self, path: &str) -> Result<Option<Bytes>> {
+        let answer = timeout(PATIENCE, self.ask(path)).await;
         let answer = answer.unwrap_or_else(|_| bail!("no answer within {} s", PATIENCE.as_secs()));
         if answer.is_err() {
             // Whatever is left of that answer must not be taken for the next one.
@@ -47,9 +60,9 @@ impl<'a> Connection<'a> {
         }
     }
 
-    async fn ask(&mut self, uid: &str) -> Result<(StatusCode, Bytes)> {
+    async fn ask(&mut self, path: &str) -> Result<(StatusCode, Bytes)> {
         let Endpoint { host, base } = self.service;
-        let request = Request::get(format!("{base}/api/v1/orders/{uid}"))
+        let request = Request::get(format!("{base}{path}"))
             .header(HOST, host)
             .body(Empty::new())?;
         let mut connection = match self.open.take() {
