@@ -294,7 +294,12 @@ impl Thread {
         let (order, lasts) = self.order();
         let turns = Rc::new(Turns::new(order, start));
         let measured_from = start + self.plan.warm_up;
-        let recording = Rc::new(RefCell::new(Recording::new(classes, measured_from, lasts)));
+        let known = match (self.plan.pace, self.plan.amount) {
+            (Pace::Max, Amount::Count(..)) => None,
+            (Pace::Rate(_), _) | (Pace::Max, Amount::Lasting(_)) => Some(lasts),
+        };
+        let recording = Recording::new(classes, measured_from, known.unwrap_or_default());
+        let recording = Rc::new(RefCell::new(recording));
         let (busy, waited) = (cpu::of_this_thread(), cpu::waited_by_this_thread());
 
         let count = workers.len();
@@ -341,11 +346,8 @@ impl Thread {
                 .map(|(now, before)| now.saturating_sub(before)),
             wall: end.duration_since(start),
         };
-        let duration = match (self.plan.pace, self.plan.amount) {
-            (Pace::Rate(_), _) | (_, Amount::Lasting(_)) => lasts,
-            (Pace::Max, Amount::Count(..)) => recording.last_done,
-        };
-        let empty = Recording::new(classes, measured_from, lasts);
+        let duration = known.unwrap_or(recording.last_done);
+        let empty = Recording::new(classes, measured_from, Duration::ZERO);
         Ok(Part {
             recording: std::mem::replace(&mut *recording, empty),
             duration,

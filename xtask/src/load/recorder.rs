@@ -7,8 +7,10 @@ use hdrhistogram::Histogram;
 
 /// The longest time that is told apart: an hour in nanoseconds.
 const LONGEST: u64 = 3_600_000_000_000;
-/// Slices are as wide as makes at most so many of them.
-const MOST_SLICES: u32 = 240;
+/// How long a slice lasts at first.
+const SHORTEST_SLICE: Duration = Duration::from_millis(100);
+/// Where a run takes longer than was known, more slices than these are made half as many, each twice as long.
+const MOST_SLICES: usize = 240;
 /// Different faults that are counted apart. A text that differs from request to request must not fill the memory.
 const MOST_FAULTS: usize = 40;
 
@@ -71,8 +73,13 @@ pub struct Slice {
 }
 
 impl Recording {
-    /// Writes down what is meant for `begin` or later: what was meant for earlier only warmed up.
+    /// Writes down what is meant for `begin` or later: what was meant for earlier only warmed up. `lasts` is for how long about, zero
+    /// where nobody knows.
     pub fn new(classes: usize, begin: Instant, lasts: Duration) -> Recording {
+        let mut slice = SHORTEST_SLICE;
+        while slice * (MOST_SLICES as u32) < lasts {
+            slice *= 2;
+        }
         Recording {
             response: (0..classes).map(|_| new_histogram()).collect(),
             service: (0..classes).map(|_| new_histogram()).collect(),
@@ -84,7 +91,7 @@ impl Recording {
             bytes_out: 0,
             bytes_in: 0,
             slices: Vec::new(),
-            slice: slice_width(lasts),
+            slice,
             last_sent: Duration::ZERO,
             last_done: Duration::ZERO,
             begin,
@@ -160,13 +167,8 @@ impl Recording {
         for (fault, count) in other.faults {
             self.count_fault(fault, count);
         }
-        for (index, theirs) in other.slices.iter().enumerate() {
-            let mine = self.slice_number(index);
-            mine.done += theirs.done;
-            mine.failed += theirs.failed;
-            mine.response
-                .add(&theirs.response)
-                .expect("all have the same bounds");
+        for (index, theirs) in (0..).zip(&other.slices) {
+            self.slice_at(other.slice * index).add(theirs);
         }
         self.requests += other.requests;
         self.successes += other.successes;
@@ -198,20 +200,48 @@ impl Recording {
     }
 
     fn slice_at(&mut self, at: Duration) -> &mut Slice {
-        self.slice_number((at.as_nanos() / self.slice.as_nanos()) as usize)
-    }
-
-    fn slice_number(&mut self, index: usize) -> &mut Slice {
-        // What is answered long after the end counts for the last slice that there may be.
-        let index = index.min(2 * MOST_SLICES as usize);
+        let index = loop {
+            let index = (at.as_nanos() / self.slice.as_nanos()) as usize;
+            if index < MOST_SLICES {
+                break index;
+            }
+            self.merge_slices();
+        };
         while self.slices.len() <= index {
-            self.slices.push(Slice {
-                done: 0,
-                failed: 0,
-                response: Histogram::new_with_bounds(1_000, LONGEST, 2).expect("the bounds are constants"),
-            });
+            self.slices.push(Slice::new());
         }
         &mut self.slices[index]
+    }
+
+    /// Makes one slice of two.
+    fn merge_slices(&mut self) {
+        self.slice *= 2;
+        let mut merged: Vec<Slice> = Vec::new();
+        for (index, slice) in std::mem::take(&mut self.slices).into_iter().enumerate() {
+            match merged.get_mut(index / 2) {
+                Some(first) => first.add(&slice),
+                None => merged.push(slice),
+            }
+        }
+        self.slices = merged;
+    }
+}
+
+impl Slice {
+    fn new() -> Slice {
+        Slice {
+            done: 0,
+            failed: 0,
+            response: Histogram::new_with_bounds(1_000, LONGEST, 2).expect("the bounds are constants"),
+        }
+    }
+
+    fn add(&mut self, other: &Slice) {
+        self.done += other.done;
+        self.failed += other.failed;
+        self.response
+            .add(&other.response)
+            .expect("all have the same bounds");
     }
 }
 
@@ -232,15 +262,6 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The smallest of some round widths that makes few enough slices.
-fn slice_width(lasts: Duration) -> Duration {
-    let widths = [
-        100, 250, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000,
-    ];
-    let wide_enough = |millis: &u64| lasts <= Duration::from_millis(*millis) * MOST_SLICES;
-    Duration::from_millis(widths.into_iter().find(wide_enough).unwrap_or(600_000))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,7 +273,7 @@ mod tests {
     #[test]
     fn waiting_before_it_is_sent_counts_for_the_response_and_not_for_the_service() {
         let begin = Instant::now();
-        let mut recording = Recording::new(1, begin, millis(1_000));
+        let mut recording = Recording::new(1, begin, Duration::ZERO);
         let (sent, done) = (begin + millis(900), begin + millis(910));
         recording.record(begin, sent, done, Outcome::default());
         let close = |nanoseconds: u64, expected: u64| nanoseconds.abs_diff(expected * 1_000_000) < 1_000_000;
@@ -274,7 +295,7 @@ mod tests {
     #[test]
     fn what_was_meant_for_the_warm_up_is_not_written_down() {
         let start = Instant::now();
-        let mut recording = Recording::new(1, start + millis(100), millis(1_000));
+        let mut recording = Recording::new(1, start + millis(100), Duration::ZERO);
         recording.record(start + millis(99), start, start + millis(500), Outcome::default());
         assert_eq!(recording.requests, 0);
         recording.record(
@@ -289,7 +310,7 @@ mod tests {
     #[test]
     fn what_was_never_sent_is_a_failure_that_waited() {
         let begin = Instant::now();
-        let mut recording = Recording::new(1, begin, millis(1_000));
+        let mut recording = Recording::new(1, begin, Duration::ZERO);
         recording.record_unsent(begin, begin + millis(700));
         assert_eq!((recording.requests, recording.successes), (1, 0));
         assert!(recording.all_responses().max() >= 699_000_000);
@@ -300,9 +321,9 @@ mod tests {
     #[test]
     fn recordings_of_several_threads_add_up() {
         let begin = Instant::now();
-        let mut all = Recording::new(2, begin, millis(1_000));
+        let mut all = Recording::new(2, begin, Duration::ZERO);
         for (class, status) in [(0, 200), (1, 404), (0, 503)] {
-            let mut one = Recording::new(2, begin, millis(1_000));
+            let mut one = Recording::new(2, begin, Duration::ZERO);
             let outcome = Outcome {
                 class,
                 status,
@@ -322,7 +343,7 @@ mod tests {
     #[test]
     fn faults_without_end_are_summed_up() {
         let begin = Instant::now();
-        let mut recording = Recording::new(1, begin, millis(100));
+        let mut recording = Recording::new(1, begin, Duration::ZERO);
         for number in 0..100 {
             recording.count_fault(format!("fault {number}"), 1);
         }
@@ -331,9 +352,33 @@ mod tests {
     }
 
     #[test]
-    fn a_long_run_has_wide_slices() {
-        assert_eq!(slice_width(Duration::from_secs(3)), millis(100));
-        assert_eq!(slice_width(Duration::from_secs(30)), millis(250));
-        assert_eq!(slice_width(Duration::from_secs(3_600)), Duration::from_secs(30));
+    fn a_long_run_has_long_slices_and_nothing_of_it_is_lost() {
+        let begin = Instant::now();
+        let recorded = |seconds: u64| {
+            let mut recording = Recording::new(1, begin, Duration::ZERO);
+            for tenth in 0..seconds * 10 {
+                let meant = begin + millis(100 * tenth);
+                recording.record(meant, meant, meant + millis(1), Outcome::default());
+            }
+            recording
+        };
+        let (mut short, long) = (recorded(20), recorded(60));
+        assert_eq!((short.slice, short.slices.len()), (millis(100), 200));
+        assert_eq!((long.slice, long.slices.len()), (millis(400), 150));
+        assert_eq!(
+            Recording::new(1, begin, Duration::from_secs(60)).slice,
+            long.slice
+        );
+        assert!(
+            long.slices.iter().all(|slice| slice.done == 4),
+            "{:?}",
+            long.slice
+        );
+        short.add(long);
+        assert_eq!(short.slice, millis(400));
+        let done: Vec<u64> = short.slices.iter().map(|slice| slice.done).collect();
+        assert_eq!(done, [vec![8; 50], vec![4; 100]].concat());
+        let responses: u64 = short.slices.iter().map(|slice| slice.response.len()).sum();
+        assert_eq!(responses, 800);
     }
 }

@@ -17,19 +17,19 @@ pub(super) fn same_run<'a>(baseline: &'a StressResult, run: &Run) -> Option<&'a 
 
 /// What has become better and worse, in a few lines.
 pub(super) fn comparison(before: &Run, run: &Run) -> String {
-    let mut text = String::new();
+    let mut text = format!("Baseline      {}\n", before.title);
     let pairs = [
         ("reads", before.reads.as_ref().zip(run.reads.as_ref())),
         ("publishes", before.publishes.as_ref().zip(run.publishes.as_ref())),
     ];
     for (kind, pair) in pairs {
         if let Some((before, now)) = pair {
-            text += &format!("Baseline      {kind}: {}\n", changes(before, now).join(", "));
+            text += &format!("              {kind}: {}\n", changes(before, now).join(", "));
         }
     }
     if let (Some(before), Some(now)) = (&before.ingest, &run.ingest) {
         text += &format!(
-            "Baseline      durable {}, lag p99 {}\n",
+            "              durable {}, lag p99 {}\n",
             change(before.durable_rate, now.durable_rate),
             change(before.lag.at(99.0), now.lag.at(99.0))
         );

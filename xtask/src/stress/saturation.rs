@@ -4,7 +4,7 @@ use super::report::{Load, Run, milliseconds, rate};
 
 /// Less than this share of the rate that was asked for is a rate that was not achieved.
 const ACHIEVED: f64 = 0.98;
-/// From this share on the generator's threads had no time left.
+/// From this share on the generator's threads had no time left, be it that they were busy or that they had no core.
 const BUSY: f64 = 0.85;
 /// From this share on they had to wait for a core so often that it shows in the latencies.
 const WAITED: f64 = 0.15;
@@ -25,8 +25,16 @@ pub(super) fn judged(mut run: Run) -> Run {
         };
         if short {
             run.saturated = true;
+            let starved = load
+                .generator
+                .as_ref()
+                .is_some_and(|used| used.busy + used.waited.unwrap_or_default() >= BUSY);
             let by = if busy {
                 "its threads were busy all the time, so it was the GENERATOR that could do no more: give it more --threads"
+                    .to_owned()
+            } else if starved {
+                "the generator was busy or had to wait for a core all the time, so it was the MACHINE that could do no \
+                 more: it has too few cores for both"
                     .to_owned()
             } else {
                 format!(
@@ -108,6 +116,11 @@ mod tests {
         let (saturated, text) = warnings(900.0, 0.97, 0.0);
         assert!(
             saturated && text.contains("GENERATOR") && !text.contains("SERVER"),
+            "{text}"
+        );
+        let (saturated, text) = warnings(900.0, 0.5, 0.45);
+        assert!(
+            saturated && text.contains("MACHINE") && !text.contains("SERVER"),
             "{text}"
         );
         let (saturated, text) = warnings(1_000.0, 0.97, 0.0);

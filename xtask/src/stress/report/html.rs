@@ -3,7 +3,8 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::StressResult;
+use super::{Run, StressResult};
+use crate::stress::baseline;
 
 /// The page, which draws itself from the data put into it.
 const PAGE: &str = include_str!("report.html");
@@ -15,6 +16,8 @@ const PLACE: &str = "/*DATA*/null";
 struct Data<'a> {
     baseline: Option<&'a StressResult>,
     result: &'a StressResult,
+    /// What each run is held against.
+    before: Vec<Option<&'a Run>>,
 }
 
 /// The page for these results.
@@ -23,7 +26,12 @@ struct Data<'a> {
 ///
 /// Where they cannot be written as JSON.
 pub(super) fn page(result: &StressResult, baseline: Option<&StressResult>) -> Result<String> {
-    let data = Data { baseline, result };
+    let before = |run| baseline::same_run(baseline?, run);
+    let data = Data {
+        baseline,
+        result,
+        before: result.runs.iter().map(before).collect(),
+    };
     // Within a script nothing may look like the end of one.
     let data = serde_json::to_string(&data)?.replace('<', "\\u003c");
     Ok(PAGE.replacen(PLACE, &data, 1))

@@ -269,15 +269,12 @@ impl StressResult {
             run.warnings.extend(environment.warnings());
         }
         let headline = runs.iter().rposition(|run| !run.saturated).unwrap_or(0);
-        // What comes after --as-built was added by us.
-        let arguments = std::env::args()
-            .skip(1)
-            .take_while(|argument| argument != "--as-built");
-        let arguments: Vec<String> = arguments.collect();
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let arguments = as_called(&arguments);
         StressResult {
             format: FORMAT,
             mode: mode.to_owned(),
-            command: format!("cargo xtask {}", without_secrets(&arguments).join(" ")),
+            command: format!("cargo xtask {}", without_secrets(arguments).join(" ")),
             began: environment.began.clone(),
             environment,
             runs,
@@ -328,6 +325,15 @@ impl StressResult {
     /// What is printed at the end.
     pub(super) fn text(&self, baseline: Option<&StressResult>) -> String {
         text::report(self, baseline)
+    }
+}
+
+/// The arguments less those at the end by which a release is told to run as it was built.
+fn as_called(arguments: &[String]) -> &[String] {
+    match arguments {
+        [called @ .., last] if last == "--as-built" => called,
+        [called @ .., as_built, service, _] if as_built == "--as-built" && service == "--service" => called,
+        all => all,
     }
 }
 
@@ -408,6 +414,19 @@ pub(super) mod tests {
         assert!((read.response.at(99.0) - written.response.at(99.0)).abs() < 1e-9);
         assert!(StressResult::read(&folder.join("latency.hgrm")).is_err());
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn how_it_was_called_is_told_without_what_was_added() {
+        for (given, told) in [
+            ("stress read", "stress read"),
+            ("stress read --url U --as-built", "stress read --url U"),
+            ("stress read --max --as-built --service S", "stress read --max"),
+            ("stress read --as-built --max", "stress read --as-built --max"),
+        ] {
+            let given: Vec<String> = given.split(' ').map(str::to_owned).collect();
+            assert_eq!(as_called(&given).join(" "), told);
+        }
     }
 
     #[test]

@@ -173,8 +173,14 @@ fn add_percentiles(text: &mut String, load: &Load) {
         }
         line(text, format_args!("{row}{:>11}", milliseconds(latencies.max_ms)));
     };
-    row("  response", &load.response);
-    if let Some(service) = &load.service {
+    // Other tools measure from when they sent; without a schedule both are the same.
+    let name = if load.generator.is_some() {
+        "  response"
+    } else {
+        "  service"
+    };
+    row(name, &load.response);
+    if let (Some(service), Some(_)) = (&load.service, load.target_rate) {
         row("  service", service);
     }
     for class in &load.classes {
@@ -307,7 +313,7 @@ mod tests {
             "Error Set",
             "1 × 503 where 200 is right",
             "1,000/s asked for, 1,000/s achieved (100.0 %)",
-            "  response ",
+            "  service ",
             "  miss ",
             "Baseline",
         ] {

@@ -87,7 +87,7 @@ pub(super) async fn run(known: &Known, session: &Session, plan: &Plan, targets: 
         .await?;
     std::fs::remove_file(folder.join("vegeta.bin"))?;
     let results = str::from_utf8(&results).context("vegeta wrote something that is no text")?;
-    let recording = parse(results, &known_urls, plan.duration)?;
+    let recording = parse(results, &known_urls)?;
     let connections = plan.connections.unwrap_or_default() as usize;
     let mut load = Load::of(
         &recording,
@@ -102,7 +102,7 @@ pub(super) async fn run(known: &Known, session: &Session, plan: &Plan, targets: 
 }
 
 /// Reads its results, one request a line: when, status, nanoseconds, bytes out and in, error, body, name, number, method, URL, headers.
-fn parse(results: &str, classes: &HashMap<String, usize>, lasts: Duration) -> Result<Recording> {
+fn parse(results: &str, classes: &HashMap<String, usize>) -> Result<Recording> {
     let rows = results.lines().map(fields).map(|fields| row(&fields));
     let rows: Vec<Row> = rows
         .collect::<Option<_>>()
@@ -113,7 +113,7 @@ fn parse(results: &str, classes: &HashMap<String, usize>, lasts: Duration) -> Re
         .min()
         .context("vegeta has sent nothing")?;
     let begin = Instant::now();
-    let mut recording = Recording::new(CLASSES.len(), begin, lasts);
+    let mut recording = Recording::new(CLASSES.len(), begin, Duration::ZERO);
     for row in rows {
         let sent = begin + Duration::from_nanos(row.at - first);
         let class = classes.get(&row.url).copied().unwrap_or_default();
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn what_vegeta_wrote_becomes_a_recording() {
         let classes = HashMap::from([("http://127.0.0.1:18099/api/none1".to_owned(), 2)]);
-        let recording = parse(RESULTS, &classes, Duration::from_secs(1)).unwrap();
+        let recording = parse(RESULTS, &classes).unwrap();
         assert_eq!(
             (recording.requests, recording.successes, recording.bytes_in),
             (5, 3, 3_070)
@@ -211,8 +211,8 @@ mod tests {
     #[test]
     fn what_is_no_result_is_an_error() {
         let classes = HashMap::new();
-        assert!(parse("", &classes, Duration::ZERO).is_err());
-        assert!(parse("1795638344839742650,200\n", &classes, Duration::ZERO).is_err());
+        assert!(parse("", &classes).is_err());
+        assert!(parse("1795638344839742650,200\n", &classes).is_err());
     }
 
     #[test]
