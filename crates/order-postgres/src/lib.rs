@@ -6,6 +6,9 @@ mod commit_log;
 mod connector;
 mod copy;
 mod dead_letters;
+#[cfg(feature = "benches")]
+#[doc(hidden)]
+pub mod encoding;
 mod failure;
 mod instruments;
 mod listener;
