@@ -12,71 +12,31 @@ use tokio::time::{Instant, sleep};
 use super::ingestor::IngestSettings;
 use crate::instruments::BatchInstruments;
 use crate::{
-    AckToken, Backoff, Batch, Coherence, DeadLetter, Health, IncomingMessage, OrderRepository, Parsed,
-    RawMessage, Reduced, RepositoryError, RevisedOrder, Revision, StoreOutcome, TakeLimits, parse,
+    AckToken, Backoff, Batch, Coherence, DeadLetter, Faults, Health, IncomingMessage, OrderRepository,
+    Parsed, RawMessage, Reduced, RepositoryError, RevisedOrder, Revision, StoreOutcome, TakeLimits, parse,
 };
 
-/// A message as it was understood.
+/// A message, and the order that was read in it.
 pub(super) struct Read {
-    content: Content,
-    token: AckToken,
-    /// How long the message was.
-    bytes: usize,
-    redelivered: bool,
-    unknown_fields: u32,
-}
-
-enum Content {
-    Order(RevisedOrder, RawMessage),
-    DeadLetter(DeadLetter),
+    incoming: IncomingMessage,
+    parsed: Result<Parsed, Faults>,
 }
 
 impl Read {
     /// Parses what came.
     pub(super) fn new(incoming: IncomingMessage) -> Self {
-        let IncomingMessage {
-            message,
-            revision,
-            redelivered,
-            token,
-        } = incoming;
-        let bytes = message.payload.len();
-        let (content, unknown_fields) = match parse(&message.payload) {
-            Ok(Parsed {
-                order,
-                unknown_fields,
-            }) => (
-                Content::Order(RevisedOrder { revision, order }, message),
-                unknown_fields,
-            ),
-            Err(faults) => {
-                let letter = DeadLetter {
-                    revision,
-                    message,
-                    reason: faults.to_string(),
-                    order_uid: faults.order_uid,
-                };
-                (Content::DeadLetter(letter), 0)
-            }
-        };
-        Read {
-            content,
-            token,
-            bytes,
-            redelivered,
-            unknown_fields,
-        }
+        let parsed = parse(&incoming.message.payload);
+        Read { incoming, parsed }
     }
 
     /// Which of so many lanes it belongs to: all versions of an order to the same one, so that no two transactions at a time
     /// are about the same order.
     pub(super) fn lane(&self, lanes: usize) -> usize {
-        let uid = match &self.content {
-            Content::Order(revised, _) => &revised.order.order_uid,
-            Content::DeadLetter(_) => return 0,
+        let Ok(Parsed { order, .. }) = &self.parsed else {
+            return 0;
         };
         let mut hasher = DefaultHasher::new();
-        uid.hash(&mut hasher);
+        order.order_uid.hash(&mut hasher);
         (hasher.finish() % lanes as u64) as usize
     }
 }
@@ -100,25 +60,32 @@ pub(super) struct Taken {
 impl Taken {
     /// Takes in a message that was read.
     pub(super) fn add(&mut self, read: Read) {
-        let Read {
-            content,
-            token,
-            bytes,
+        let IncomingMessage {
+            message,
+            revision,
             redelivered,
-            unknown_fields,
-        } = read;
+            token,
+        } = read.incoming;
         self.began.get_or_insert_with(Instant::now);
         self.count += 1;
-        self.bytes += bytes;
+        self.bytes += message.payload.len();
         self.tokens.push(token);
         self.redelivered += u64::from(redelivered);
-        self.unknown_fields += u64::from(unknown_fields);
-        match content {
-            Content::Order(revised, message) => {
-                self.messages.insert(revised.revision, message);
-                self.orders.push(revised);
+        match read.parsed {
+            Ok(Parsed {
+                order,
+                unknown_fields,
+            }) => {
+                self.unknown_fields += u64::from(unknown_fields);
+                self.messages.insert(revision, message);
+                self.orders.push(RevisedOrder { revision, order });
             }
-            Content::DeadLetter(letter) => self.dead_letters.push(letter),
+            Err(faults) => self.dead_letters.push(DeadLetter {
+                revision,
+                message,
+                reason: faults.to_string(),
+                order_uid: faults.order_uid,
+            }),
         }
     }
 
