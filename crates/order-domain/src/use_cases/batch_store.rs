@@ -313,7 +313,9 @@ impl BatchStore {
             let began = Instant::now();
             match self.repository.store(batch).await {
                 Ok(report) => {
-                    self.instruments.commit_duration.record(began.elapsed());
+                    let took = began.elapsed();
+                    self.instruments.commit_duration.record(took);
+                    tracing::debug!(seconds = took.as_secs_f64(), "committed a batch");
                     self.health.ingestion_resumed();
                     return Ok(report.outcomes);
                 }
