@@ -3,9 +3,11 @@
 //! Cargo unites the features of the packages it is asked for. Asking for one package here and for all of them there would
 //! compile the same dependencies twice.
 
+use std::ffi::OsString;
 use std::io::BufReader;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -42,15 +44,39 @@ pub(crate) fn build_service(release: bool, watchdog: Option<&mut Watchdog>) -> R
     build(command, SERVICE, watchdog)
 }
 
-/// Builds a release of this program, for what must not be slow; answers where its binary is.
+/// Builds a release of the bare handler that `bench` measures the service against; answers where its binary is.
 ///
 /// # Errors
 ///
 /// Where cargo cannot be run, or does not build it.
-pub(crate) fn build_xtask(watchdog: Option<&mut Watchdog>) -> Result<PathBuf> {
+pub(crate) fn build_bare() -> Result<PathBuf> {
+    let mut command = command("build");
+    command.args(["--release", "--package", "order-app", "--example", "bare"]);
+    build(command, "bare", None)
+}
+
+/// Runs a release of this program with the same arguments in place of this one, where being slow would spoil what it measures. It
+/// is told so by `--as-built`, and by `--service` of a release of the service that is built as well, where that is wanted.
+///
+/// # Errors
+///
+/// Where cargo cannot be run, or does not build them.
+pub(crate) fn run_a_release(with_service: bool) -> Result<ExitCode> {
+    let mut watchdog = Watchdog::start()?;
+    eprintln!("Building releases of xtask and of what it measures (the first time takes minutes) …");
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let mut command = command("build");
     command.args(["--release", "--package", "xtask", "--bin", "xtask"]);
-    build(command, "xtask", watchdog)
+    let program = build(command, "xtask", Some(&mut watchdog))?;
+    arguments.push("--as-built".into());
+    if with_service {
+        arguments.push("--service".into());
+        arguments.push(build_service(true, Some(&mut watchdog))?.into());
+    }
+    drop(watchdog);
+    // In place of this one, so that signals reach it.
+    let error = Command::new(&program).args(arguments).exec();
+    Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 
 /// Runs a build; answers where the binary of this name is.

@@ -37,15 +37,21 @@ pub fn of_family(process: &ProcessId) -> Option<Duration> {
     let family = process.descendants().into_iter().chain([process.clone()]);
     // One that ended meanwhile is counted by its parent once that has taken note.
     let ticks: u64 = family.filter_map(|member| ticks(member.pid)).sum();
-    let a_second = rustix::param::clock_ticks_per_second();
-    Path::new("/proc/self/stat")
-        .exists()
-        .then(|| Duration::from_secs_f64(ticks as f64 / a_second as f64))
+    Path::new("/proc/self/stat").exists().then(|| in_time(ticks))
+}
+
+/// What this process and those of its children that have ended have taken so far; zero where the system does not tell.
+pub fn of_this_process() -> Duration {
+    in_time(ticks(std::process::id()).unwrap_or_default())
 }
 
 /// The ticks that a process, and its children that have ended, have taken.
 fn ticks(pid: u32) -> Option<u64> {
     parse_ticks(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn in_time(ticks: u64) -> Duration {
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 fn parse_ticks(stat: &str) -> Option<u64> {

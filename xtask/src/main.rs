@@ -6,6 +6,7 @@
 )]
 
 mod arguments;
+mod bench;
 mod cargo;
 mod chaos;
 mod check;
@@ -50,6 +51,7 @@ enum Task {
     Model(model::Model),
     Contract(contract::Contract),
     Stress(Box<stress::Stress>),
+    Bench(bench::Bench),
     /// Stops what another task started, once that has ended. Tasks start it themselves.
     #[command(name = xtask::watchdog::SUBCOMMAND, hide = true)]
     Watchdog,
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Task::Model(task) => task.run(),
         Task::Contract(task) => task.run(),
         Task::Stress(task) => task.run(),
+        Task::Bench(task) => task.run(),
         Task::Watchdog => xtask::watchdog::keep_watch().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -10,7 +10,7 @@ use xtask::account::Account;
 use xtask::environment;
 use xtask::process::{ProcessId, Signal};
 use xtask::progress::Progress;
-use xtask::servers::{Binaries, ThrowAway, url_answers};
+use xtask::servers::{Binaries, Durability, ThrowAway, url_answers};
 use xtask::watchdog::Watchdog;
 
 use crate::cargo;
@@ -127,7 +127,7 @@ impl Servers {
         }
         let binaries = binaries?;
         progress.begin("Starting PostgreSQL and nats-server for the tests");
-        let own = ThrowAway::start(&binaries, account, watchdog)?;
+        let own = ThrowAway::start(&binaries, account, Durability::LostWithPower, watchdog)?;
         progress.end();
         Ok(Servers {
             binaries: Some(binaries),

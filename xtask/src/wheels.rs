@@ -189,7 +189,7 @@ fn open_to_others(path: &Path) -> Result<()> {
 }
 
 /// The last lines of a program's output, for an error message.
-pub(crate) fn last_lines(output: &[u8], count: usize) -> String {
+pub fn last_lines(output: &[u8], count: usize) -> String {
     let text = String::from_utf8_lossy(output);
     let lines = text
         .lines()

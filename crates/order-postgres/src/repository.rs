@@ -33,6 +33,11 @@ pub struct PostgresOrderRepository {
     pub(crate) bulk_deadline: Duration,
 }
 
+impl PostgresOrderRepository {
+    /// The statement that finds an order by its uid, `$1`: for whoever wants to explain or to measure it.
+    pub const FIND: &str = FIND;
+}
+
 #[async_trait]
 impl OrderRepository for PostgresOrderRepository {
     async fn store(&self, batch: &Batch) -> Result<StoreReport, RepositoryError> {

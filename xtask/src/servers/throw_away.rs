@@ -1,4 +1,4 @@
-//! A pair of servers for one run of the tests.
+//! A pair of servers for one run of the tests, or of a measurement.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,7 +28,12 @@ impl ThrowAway {
     /// # Errors
     ///
     /// Where one does not start.
-    pub fn start(binaries: &Binaries, account: Account, watchdog: &mut Watchdog) -> Result<ThrowAway> {
+    pub fn start(
+        binaries: &Binaries,
+        account: Account,
+        durability: Durability,
+        watchdog: &mut Watchdog,
+    ) -> Result<ThrowAway> {
         let folder = folders::temporary("order-tracker-test", &account)?;
         // Told first, and so done last.
         watchdog.remove_at_end(&folder)?;
@@ -37,7 +42,7 @@ impl ThrowAway {
             account,
             data: folder.join("postgres"),
             log: folder.join("postgres.log"),
-            durability: Durability::LostWithPower,
+            durability,
         };
         let password = postgres::new_password()?;
         postgres.prepare(Role::Superuser, &password)?;

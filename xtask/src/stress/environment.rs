@@ -8,7 +8,7 @@ use tokio_postgres::SimpleQueryMessage;
 
 /// The machine, the programs and how they are set.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Environment {
+pub(crate) struct Environment {
     /// When the run began.
     pub(super) began: String,
     /// The model of the processor.
@@ -20,18 +20,18 @@ pub(super) struct Environment {
     /// How many processes wanted to run at the start, averaged over a minute.
     pub(super) load: Option<f64>,
     /// How the service was built.
-    pub(super) service: String,
+    pub(crate) service: String,
     /// How this program was built, which sends the load.
     pub(super) generator: String,
-    /// PostgreSQL: version, fsync, synchronous commit.
-    pub(super) postgres: String,
+    /// PostgreSQL: its version and settings.
+    pub(crate) postgres: String,
     /// NATS: version, and when it syncs to disk.
-    pub(super) nats: String,
+    pub(crate) nats: String,
 }
 
 impl Environment {
     /// Of this machine.
-    pub(super) fn of_this_machine() -> Environment {
+    pub(crate) fn of_this_machine() -> Environment {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let info = read("/proc/cpuinfo");
         let model = info
@@ -62,7 +62,7 @@ impl Environment {
 
 impl Environment {
     /// What makes figures from here less than they could be.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some(load) = self.load.filter(|load| *load > self.cores as f64 / 2.0) {
             warnings.push(format!(
@@ -81,10 +81,21 @@ impl Environment {
     }
 }
 
+/// What a PostgreSQL tells of itself: its version, and what decides how fast it can be.
+const SHOWN: [&str; 7] = [
+    "server_version",
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "shared_buffers",
+    "max_wal_size",
+    "checkpoint_timeout",
+];
+
 /// What a PostgreSQL says of itself.
-pub(super) async fn of_postgres(client: &tokio_postgres::Client) -> String {
+pub(crate) async fn of_postgres(client: &tokio_postgres::Client) -> String {
     let mut shown = Vec::new();
-    for name in ["server_version", "fsync", "synchronous_commit", "shared_buffers"] {
+    for name in SHOWN {
         let answer = client
             .simple_query(&format!("SHOW {name}"))
             .await

@@ -22,7 +22,7 @@ const LOOKERS: usize = 32;
 
 /// Which orders are waited for, and where to say that they were published.
 #[derive(Debug, Clone)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     offers: UnboundedSender<Offer>,
     one_in: u64,
 }
@@ -37,7 +37,7 @@ struct Offer {
 impl Sample {
     /// Has an order waited for, if its number is one of the sample. Chosen by nothing but its number: if those were taken for whom
     /// somebody is free, slow ones would keep others from being seen.
-    pub(super) fn offer(&self, number: u64, uid: OrderUid, json: Bytes, published: Instant) {
+    pub(crate) fn offer(&self, number: u64, uid: OrderUid, json: Bytes, published: Instant) {
         if number.is_multiple_of(self.one_in) {
             let offer = Offer { uid, json, published };
             // Nobody takes it where the run has ended.
@@ -48,23 +48,23 @@ impl Sample {
 
 /// Those who wait.
 #[derive(Debug)]
-pub(super) struct Prober {
+pub(crate) struct Prober {
     looking: JoinSet<()>,
     seen: Arc<Mutex<Sightings>>,
 }
 
 /// What they have seen.
 #[derive(Debug, Clone)]
-pub(super) struct Sightings {
+pub(crate) struct Sightings {
     /// The time from publishing to the first answer with the order, in nanoseconds.
-    pub(super) lag: Histogram<u64>,
+    pub(crate) lag: Histogram<u64>,
     /// What was not as it should be.
-    pub(super) faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
 }
 
 impl Prober {
     /// Waits for one in `one_in` orders, or for none, until nobody holds the [`Sample`] any more.
-    pub(super) fn start(endpoint: &Endpoint, one_in: Option<u64>) -> (Prober, Option<Sample>) {
+    pub(crate) fn start(endpoint: &Endpoint, one_in: Option<u64>) -> (Prober, Option<Sample>) {
         let (offers, taken) = mpsc::unbounded_channel();
         let taken = Arc::new(tokio::sync::Mutex::new(taken));
         let seen = Arc::new(Mutex::new(Sightings {
@@ -85,7 +85,7 @@ impl Prober {
     /// # Errors
     ///
     /// Where looking broke down.
-    pub(super) async fn finish(mut self, patience: Duration) -> Result<Sightings> {
+    pub(crate) async fn finish(mut self, patience: Duration) -> Result<Sightings> {
         let all_found = async {
             while let Some(ended) = self.looking.join_next().await {
                 ended.context("looking for orders broke down")?;

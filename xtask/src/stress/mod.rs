@@ -4,27 +4,25 @@ mod args;
 mod baseline;
 mod broker;
 mod database;
-mod environment;
-mod lag;
+pub(crate) mod environment;
+pub(crate) mod lag;
 mod progress;
-mod publishing;
+pub(crate) mod publishing;
 mod report;
 mod runs;
 mod saturation;
-mod stock;
+pub(crate) mod stock;
 mod targets;
 mod tools;
 mod verdict;
 mod world;
 
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use xtask::folders;
-use xtask::watchdog::Watchdog;
 
 pub(crate) use self::args::Stress;
 use self::args::{Mode, Place, Tool};
@@ -50,7 +48,7 @@ impl Stress {
         let (place, output) = (self.mode.place(), self.mode.output());
         let baseline = output.baseline.as_deref().map(StressResult::read).transpose()?;
         if cfg!(debug_assertions) && !place.as_built {
-            return run_a_release(place);
+            return cargo::run_a_release(place.url.is_none() && place.service.is_none());
         }
         let folder = output_folder(output.out.as_deref(), self.mode.name())?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -226,25 +224,6 @@ fn service(place: &Place) -> Result<Option<PathBuf>> {
             Ok(Some(cargo::build_service(true, None)?))
         }
     }
-}
-
-/// Runs a release of this program instead: without optimisations the generator would be the limit.
-fn run_a_release(place: &Place) -> Result<ExitCode> {
-    let mut watchdog = Watchdog::start()?;
-    eprintln!(
-        "Building releases of the load generator and of order-tracker (the first time takes minutes) …"
-    );
-    let mut arguments: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
-    let program = cargo::build_xtask(Some(&mut watchdog))?;
-    arguments.push("--as-built".into());
-    if place.url.is_none() && place.service.is_none() {
-        arguments.push("--service".into());
-        arguments.push(cargo::build_service(true, Some(&mut watchdog))?.into());
-    }
-    drop(watchdog);
-    // In place of this one, so that signals reach it.
-    let error = Command::new(&program).args(arguments).exec();
-    Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 
 /// The folder that results are written to.

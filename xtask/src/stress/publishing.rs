@@ -15,34 +15,34 @@ use super::stock::Stock;
 
 /// Publishes the orders from one number on, each under a message id of its own.
 #[derive(Debug, Clone)]
-pub(super) struct Publish {
-    pub(super) stock: Arc<Stock>,
+pub(crate) struct Publish {
+    pub(crate) stock: Arc<Stock>,
     /// The number of the first order.
-    pub(super) first: u64,
-    pub(super) broker: NatsSettings,
+    pub(crate) first: u64,
+    pub(crate) broker: NatsSettings,
     /// What every message id begins with: differs from run to run, or the broker would take them for repeated attempts.
-    pub(super) run: String,
+    pub(crate) run: String,
     /// How long an order is tried, each time under the same id, before it counts as failed.
-    pub(super) timeout: Duration,
-    pub(super) ledger: Arc<Ledger>,
+    pub(crate) timeout: Duration,
+    pub(crate) ledger: Arc<Ledger>,
     /// Whose reading is waited for; none where nobody wants to know.
-    pub(super) sample: Option<Sample>,
+    pub(crate) sample: Option<Sample>,
 }
 
 /// What was acknowledged.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     acknowledged: AtomicU64,
     /// Those that were not, which may be stored or not.
     unanswered: Mutex<Vec<u64>>,
 }
 
 impl Ledger {
-    pub(super) fn acknowledged(&self) -> u64 {
+    pub(crate) fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    pub(super) fn unanswered(&self) -> Vec<u64> {
+    pub(crate) fn unanswered(&self) -> Vec<u64> {
         self.unanswered
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -70,7 +70,7 @@ impl Work for Publish {
 
 /// Publishes one order after another.
 #[derive(Debug)]
-pub(super) struct Publisher {
+pub(crate) struct Publisher {
     bus: NatsOrderBus,
     publish: Publish,
 }

@@ -15,7 +15,7 @@ const BEFORE_UID: &[u8] = b"{\"order_uid\":\"";
 /// Making an order takes as long as publishing it. So a few thousand are made in advance, and every order is one of them under a
 /// uid of its own: it is canonical JSON, and what is served is these bytes.
 #[derive(Debug)]
-pub(super) struct Stock {
+pub(crate) struct Stock {
     orders: OrderGenerator,
     templates: Vec<Template>,
 }
@@ -33,7 +33,7 @@ impl Stock {
     /// # Errors
     ///
     /// Where canonical JSON does not begin as it should.
-    pub(super) fn new(seed: u64) -> Result<Stock> {
+    pub(crate) fn new(seed: u64) -> Result<Stock> {
         let orders = OrderGenerator::new(seed, Mix::default());
         let template = |number| {
             let order = orders.order(number);
