@@ -93,8 +93,8 @@ async fn resident_memory_stays_under_its_cap_under_ten_times_what_can_be_stored(
     const OVERLOAD: u64 = 10;
     /// What the cache may weigh here.
     const CACHE_MIB: u64 = 32;
-    /// What the service may have resident beside its cache: at most four pulls of 8 MiB that wait, two batches of 8 MiB with their
-    /// parsed orders and their parameters, 32 MiB of what it is about to commit, and what the allocator keeps.
+    /// What the service may have resident beside its cache: at most four pulls of 8 MiB that wait, two batches of 4 MiB in each of two
+    /// lanes with their parsed orders and their parameters, 32 MiB of what it is about to commit, and what the allocator keeps.
     const BESIDE_CACHE_MIB: u64 = 288;
 
     let servers = Servers::start();
@@ -123,8 +123,8 @@ async fn resident_memory_stays_under_its_cap_under_ten_times_what_can_be_stored(
     eprintln!("{published} small orders, all stored: at most {resident} MiB");
     most = most.max(resident);
 
-    // The database slow: first small orders, then large ones, some 500 a second and some two.
-    for (what, seconds, lasting, messages) in [("small", 0.002, 20, 100_000), ("large", 0.4, 30, 2_400)] {
+    // The database slow: first small orders, then large ones, some 400 a second in two lanes and some five.
+    for (what, seconds, lasting, messages) in [("small", 0.005, 20, 100_000), ("large", 0.4, 30, 2_400)] {
         slow_down(&shop, seconds).await;
         let (before, began) = (shop.acknowledged().await, Instant::now());
         let make = |number| {

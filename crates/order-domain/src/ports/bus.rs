@@ -78,12 +78,12 @@ pub struct TakeLimits {
     pub bytes: usize,
 }
 
-/// A thousand messages and 8 MiB.
+/// A thousand messages and 4 MiB.
 impl Default for TakeLimits {
     fn default() -> Self {
         TakeLimits {
             messages: 1_000,
-            bytes: 8 << 20,
+            bytes: 4 << 20,
         }
     }
 }
