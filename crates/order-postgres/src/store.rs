@@ -269,11 +269,14 @@ async fn transact(
         Letters::of(batch.dead_letters())?,
         LetterKeys::of(batch.replayed())?,
     );
-    let all: Vec<&RevisedOrder> = batch.orders().iter().collect();
-    let logged = Versions::of(&all)?;
-    let mut entry = logged.parameters();
+    let with_new = if new.is_empty() {
+        None
+    } else {
+        Some(Versions::of(&batch.orders().iter().collect::<Vec<_>>())?)
+    };
+    let mut entry = with_new.as_ref().unwrap_or(&versions).parameters();
     entry.push(&shared.channel);
-    let any_orders = !all.is_empty();
+    let any_orders = !batch.orders().is_empty();
     let any_others = !others.is_empty();
     let any_letters = !batch.dead_letters().is_empty();
     let any_replayed = !batch.replayed().is_empty();
