@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::NatsBinary;
-use super::running::{self, Running};
+use super::running::{self, Beginning, Running};
 use crate::account::Account;
 use crate::process::{ProcessId, Signal};
 use crate::{folders, ports, wheels};
@@ -50,7 +50,7 @@ impl Nats {
         let begin = Instant::now();
         loop {
             let this_port = port.map_or_else(ports::any, Ok)?;
-            let mut child = self.serve(this_port)?;
+            let child = self.serve(this_port)?;
             let running = Running {
                 process: ProcessId::of(child.id())?,
                 port: this_port,
@@ -58,8 +58,11 @@ impl Nats {
                 log: self.log.clone(),
             };
             started(&running)?;
-            loop {
-                if let Some(status) = child.try_wait()? {
+            // A large store is read back before it listens.
+            let deadline = begin + Duration::from_secs(60);
+            match running::wait_until(child, deadline, |pid| self.listens(pid))? {
+                Beginning::Ready => return Ok(running),
+                Beginning::Ended(status) => {
                     let log = std::fs::read(&self.log).unwrap_or_default();
                     let port_taken = String::from_utf8_lossy(&log).contains("address already in use");
                     if !(port.is_none() && port_taken) {
@@ -68,14 +71,8 @@ impl Nats {
                             wheels::last_lines(&log, 5)
                         );
                     }
-                    break;
                 }
-                if self.listens(child.id()) {
-                    running::reap(child);
-                    return Ok(running);
-                }
-                // A large store is read back before it listens.
-                if begin.elapsed() > Duration::from_secs(60) {
+                Beginning::Late(mut child) => {
                     running.process.stop(Signal::KILL, Duration::ZERO)?;
                     child.wait()?;
                     bail!(
@@ -83,7 +80,6 @@ impl Nats {
                         self.log.display()
                     );
                 }
-                std::thread::sleep(Duration::from_millis(20));
             }
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::PostgresBinaries;
-use super::running::{self, Running};
+use super::running::{self, Beginning, Running};
 use crate::account::Account;
 use crate::process::{ProcessId, Signal};
 use crate::{folders, ports, wheels};
@@ -149,7 +149,7 @@ impl Postgres {
         let begin = Instant::now();
         loop {
             let this_port = port.map_or_else(ports::any, Ok)?;
-            let mut child = self.serve(this_port)?;
+            let child = self.serve(this_port)?;
             let running = Running {
                 process: ProcessId::of(child.id())?,
                 port: this_port,
@@ -157,8 +157,11 @@ impl Postgres {
                 log: self.log.clone(),
             };
             started(&running)?;
-            loop {
-                if let Some(status) = child.try_wait()? {
+            // Recovery after a crash reads back what was written since the last checkpoint.
+            let deadline = begin + Duration::from_secs(120);
+            match running::wait_until(child, deadline, |pid| self.says_ready(pid))? {
+                Beginning::Ready => return Ok(running),
+                Beginning::Ended(status) => {
                     let log = fs::read(&self.log).unwrap_or_default();
                     let text = String::from_utf8_lossy(&log);
                     let port_taken = port.is_none() && text.contains("could not bind");
@@ -172,14 +175,8 @@ impl Postgres {
                         );
                     }
                     std::thread::sleep(Duration::from_millis(100));
-                    break;
                 }
-                if self.says_ready(child.id()) {
-                    running::reap(child);
-                    return Ok(running);
-                }
-                // Recovery after a crash reads back what was written since the last checkpoint.
-                if begin.elapsed() > Duration::from_secs(120) {
+                Beginning::Late(mut child) => {
                     running.process.stop(Self::STOP, Self::PATIENCE)?;
                     child.wait()?;
                     bail!(
@@ -187,7 +184,6 @@ impl Postgres {
                         self.log.display()
                     );
                 }
-                std::thread::sleep(Duration::from_millis(20));
             }
         }
     }

@@ -1,8 +1,10 @@
 //! A server that runs.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::Child;
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,10 +30,40 @@ impl Running {
     }
 }
 
+/// What became of a server that was just started.
+pub(super) enum Beginning {
+    /// It is ready, and its end is taken note of whenever it comes.
+    Ready,
+    Ended(ExitStatus),
+    /// It was not ready in time, and goes on.
+    Late(Child),
+}
+
+/// Waits until a server that was just started is `ready`, which is asked with the number of its process.
+pub(super) fn wait_until(
+    mut child: Child,
+    deadline: Instant,
+    ready: impl Fn(u32) -> bool,
+) -> io::Result<Beginning> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Beginning::Ended(status));
+        }
+        if ready(child.id()) {
+            reap(child);
+            return Ok(Beginning::Ready);
+        }
+        if Instant::now() > deadline {
+            return Ok(Beginning::Late(child));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Takes note of a server's end whenever it comes.
 ///
 /// Until its parent has, an ended process keeps its number, and PostgreSQL refuses to start again because it takes the one
 /// written down in its data folder for alive.
-pub(super) fn reap(mut child: Child) {
+fn reap(mut child: Child) {
     std::thread::spawn(move || child.wait());
 }
