@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use xtask::account::Account;
 use xtask::folders;
-use xtask::process::{ProcessId, Signal};
+use xtask::process::Signal;
+
+mod stopping;
+
+use stopping::{assert_none_stays_behind, eventually};
 
 /// About three minutes together.
 #[test]
@@ -46,26 +49,14 @@ fn a_lease_that_is_too_long_is_found_out() {
 fn however_it_is_stopped_no_process_stays_behind() {
     for signal in [Signal::INT, Signal::KILL] {
         let temporary = folders::temporary("order-tracker-chaos-test", &Account::for_postgres()).unwrap();
-        let mut run = chaos(&["--faults", "freeze-postgres,freeze-nats,freeze-replica"])
+        let run = chaos(&["--faults", "freeze-postgres,freeze-nats,freeze-replica"])
             .env("TMPDIR", &temporary)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let process = ProcessId::of(run.id()).unwrap();
-        // PostgreSQL with its own processes, nats-server, the watchdog and three replicas; and then some of them frozen.
-        let all_started = eventually(|| process.descendants().len() > 8);
-        sleep(Duration::from_secs(4));
-        let started = process.descendants();
-        process.signal(signal).unwrap();
-        run.wait().unwrap();
-        let mut left = started.clone();
-        let ended = eventually(|| {
-            left.retain(ProcessId::is_alive);
-            left.is_empty()
-        });
-        assert!(all_started, "only {started:?} were started");
-        assert!(ended, "{left:?} are left after {signal:?}");
+        // Until some of them are frozen.
+        assert_none_stays_behind(run, Duration::from_secs(4), signal);
         let data = || entries(&temporary).any(|path| path.join("postgres").exists());
         assert!(eventually(|| !data()), "data are left in {}", temporary.display());
         std::fs::remove_dir_all(&temporary).unwrap();
@@ -93,15 +84,4 @@ fn chaos(arguments: &[&str]) -> Command {
 fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path())
-}
-
-fn eventually(mut holds: impl FnMut() -> bool) -> bool {
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(60) {
-        if holds() {
-            return true;
-        }
-        sleep(Duration::from_millis(50));
-    }
-    false
 }

@@ -4,12 +4,16 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use xtask::account::Account;
 use xtask::folders;
 use xtask::process::{ProcessId, Signal};
+
+mod stopping;
+
+use stopping::{assert_none_stays_behind, eventually};
 
 /// The task with the service that was built together with this test, and a folder for its results, removed at the end.
 struct Stress {
@@ -292,39 +296,15 @@ fn however_it_is_stopped_no_process_stays_behind() {
         std::fs::create_dir(&temporary).unwrap();
         // PostgreSQL runs as another user, who has to get there.
         std::fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
-        let mut run = stress
+        let run = stress
             .command(&["mixed", "--duration", "10m", "--rate", "50", "--orders", "50"])
             .env("TMPDIR", &temporary)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let process = ProcessId::of(run.id()).unwrap();
-        // PostgreSQL with its own processes, nats-server, the watchdog and the service.
-        let all_started = eventually(|| process.descendants().len() > 8);
-        sleep(Duration::from_secs(3));
-        let started = process.descendants();
-        process.signal(signal).unwrap();
-        run.wait().unwrap();
-        let mut left = started.clone();
-        let ended = eventually(|| {
-            left.retain(ProcessId::is_alive);
-            left.is_empty()
-        });
-        assert!(all_started, "only {started:?} were started");
-        assert!(ended, "{left:?} are left after {signal:?}");
+        assert_none_stays_behind(run, Duration::from_secs(3), signal);
         let emptied = eventually(|| std::fs::read_dir(&temporary).unwrap().next().is_none());
         assert!(emptied, "data are left in {}", temporary.display());
     }
-}
-
-fn eventually(mut holds: impl FnMut() -> bool) -> bool {
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(60) {
-        if holds() {
-            return true;
-        }
-        sleep(Duration::from_millis(50));
-    }
-    false
 }
