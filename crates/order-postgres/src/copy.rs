@@ -10,116 +10,148 @@ use crate::columns::{document_bytes, sequence};
 use crate::failure::Failure;
 use crate::timestamptz::Micros;
 
-pub(crate) const COPY_ORDERS: &str = "
-    COPY orders (
-        order_uid, published_at, sequence, track_number, entry, locale, internal_signature, customer_id, delivery_service,
-        shardkey, sm_id, date_created, oof_shard, document_bytes)
-    FROM STDIN (FORMAT binary)";
+/// From how many bytes on rows are sent. Small, so that what was sent makes room for the next rows while it is still in a cache.
+const PIECE_BYTES: usize = 32 << 10;
 
-pub(crate) const COPY_DELIVERY: &str = "
-    COPY delivery (order_uid, name, phone, zip, city, address, region, email) FROM STDIN (FORMAT binary)";
-
-pub(crate) const COPY_PAYMENT: &str = "
-    COPY payment (
-        order_uid, transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost, goods_total, custom_fee)
-    FROM STDIN (FORMAT binary)";
-
-pub(crate) const COPY_ITEMS: &str = "
-    COPY items (
-        order_uid, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status)
-    FROM STDIN (FORMAT binary)";
-
-/// The rows of some orders for each table; `None` where there are none.
-pub(crate) struct Tables {
-    pub(crate) orders: Option<Bytes>,
-    pub(crate) delivery: Option<Bytes>,
-    pub(crate) payment: Option<Bytes>,
-    pub(crate) items: Option<Bytes>,
+/// A table that orders are copied into.
+pub(crate) struct Table {
+    pub(crate) copy: &'static str,
+    write: fn(&mut Rows, &RevisedOrder) -> Result<(), Failure>,
 }
 
-impl Tables {
-    pub(crate) fn of(versions: &[&RevisedOrder]) -> Result<Self, Failure> {
-        let (mut orders, mut delivery) = (Rows::default(), Rows::default());
-        let (mut payment, mut items) = (Rows::default(), Rows::default());
-        for RevisedOrder { revision, order } in versions {
-            let uid = order.order_uid.as_str();
-            orders.begin(14);
-            orders.text(uid);
-            orders.timestamptz(Micros(revision.published_at))?;
-            orders.bigint(sequence(*revision)?);
-            orders.text(&order.track_number);
-            orders.text(&order.entry);
-            orders.text(&order.locale);
-            orders.text(&order.internal_signature);
-            orders.text(&order.customer_id);
-            orders.text(&order.delivery_service);
-            orders.text(&order.shardkey);
-            orders.integer(order.sm_id);
-            orders.timestamptz(Micros(order.date_created.as_unix_micros()))?;
-            orders.text(&order.oof_shard);
-            orders.integer(document_bytes(order));
-
-            delivery.begin(8);
-            delivery.text(uid);
-            delivery.text(&order.delivery.name);
-            delivery.text(&order.delivery.phone);
-            delivery.text(&order.delivery.zip);
-            delivery.text(&order.delivery.city);
-            delivery.text(&order.delivery.address);
-            delivery.text(&order.delivery.region);
-            delivery.text(&order.delivery.email);
-
-            payment.begin(11);
-            payment.text(uid);
-            payment.text(&order.payment.transaction);
-            payment.text(&order.payment.request_id);
-            payment.text(&order.payment.currency);
-            payment.text(&order.payment.provider);
-            payment.numeric(order.payment.amount)?;
-            payment.bigint(order.payment.payment_dt);
-            payment.text(&order.payment.bank);
-            payment.numeric(order.payment.delivery_cost)?;
-            payment.numeric(order.payment.goods_total)?;
-            payment.numeric(order.payment.custom_fee)?;
-
+/// In the order in which they are filled.
+pub(crate) const TABLES: [Table; 4] = [
+    Table {
+        copy: "
+            COPY orders (
+                order_uid, published_at, sequence, track_number, entry, locale, internal_signature, customer_id, delivery_service,
+                shardkey, sm_id, date_created, oof_shard, document_bytes)
+            FROM STDIN (FORMAT binary)",
+        write: |rows, RevisedOrder { revision, order }| {
+            rows.begin(14);
+            rows.text(order.order_uid.as_str());
+            rows.timestamptz(Micros(revision.published_at))?;
+            rows.bigint(sequence(*revision)?);
+            rows.text(&order.track_number);
+            rows.text(&order.entry);
+            rows.text(&order.locale);
+            rows.text(&order.internal_signature);
+            rows.text(&order.customer_id);
+            rows.text(&order.delivery_service);
+            rows.text(&order.shardkey);
+            rows.integer(order.sm_id);
+            rows.timestamptz(Micros(order.date_created.as_unix_micros()))?;
+            rows.text(&order.oof_shard);
+            rows.integer(document_bytes(order));
+            Ok(())
+        },
+    },
+    Table {
+        copy: "COPY delivery (order_uid, name, phone, zip, city, address, region, email) FROM STDIN (FORMAT binary)",
+        write: |rows, RevisedOrder { order, .. }| {
+            rows.begin(8);
+            rows.text(order.order_uid.as_str());
+            rows.text(&order.delivery.name);
+            rows.text(&order.delivery.phone);
+            rows.text(&order.delivery.zip);
+            rows.text(&order.delivery.city);
+            rows.text(&order.delivery.address);
+            rows.text(&order.delivery.region);
+            rows.text(&order.delivery.email);
+            Ok(())
+        },
+    },
+    Table {
+        copy: "
+            COPY payment (
+                order_uid, transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost, goods_total,
+                custom_fee)
+            FROM STDIN (FORMAT binary)",
+        write: |rows, RevisedOrder { order, .. }| {
+            rows.begin(11);
+            rows.text(order.order_uid.as_str());
+            rows.text(&order.payment.transaction);
+            rows.text(&order.payment.request_id);
+            rows.text(&order.payment.currency);
+            rows.text(&order.payment.provider);
+            rows.numeric(order.payment.amount)?;
+            rows.bigint(order.payment.payment_dt);
+            rows.text(&order.payment.bank);
+            rows.numeric(order.payment.delivery_cost)?;
+            rows.numeric(order.payment.goods_total)?;
+            rows.numeric(order.payment.custom_fee)
+        },
+    },
+    Table {
+        copy: "
+            COPY items (
+                order_uid, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status)
+            FROM STDIN (FORMAT binary)",
+        write: |rows, RevisedOrder { order, .. }| {
             for (position, item) in (0..).zip(&order.items) {
-                items.begin(13);
-                items.text(uid);
-                items.integer(position);
-                items.bigint(item.chrt_id);
-                items.text(&item.track_number);
-                items.numeric(item.price)?;
-                items.text(&item.rid);
-                items.text(&item.name);
-                items.integer(item.sale);
-                items.text(&item.size);
-                items.numeric(item.total_price)?;
-                items.bigint(item.nm_id);
-                items.text(&item.brand);
-                items.integer(item.status);
+                rows.begin(13);
+                rows.text(order.order_uid.as_str());
+                rows.integer(position);
+                rows.bigint(item.chrt_id);
+                rows.text(&item.track_number);
+                rows.numeric(item.price)?;
+                rows.text(&item.rid);
+                rows.text(&item.name);
+                rows.integer(item.sale);
+                rows.text(&item.size);
+                rows.numeric(item.total_price)?;
+                rows.bigint(item.nm_id);
+                rows.text(&item.brand);
+                rows.integer(item.status);
             }
-        }
-        Ok(Tables {
-            orders: orders.end(),
-            delivery: delivery.end(),
-            payment: payment.end(),
-            items: items.end(),
+            Ok(())
+        },
+    },
+];
+
+impl Table {
+    /// The rows of some orders, in pieces that are made as they are asked for.
+    pub(crate) fn rows<'a>(
+        &'a self,
+        orders: &'a [&'a RevisedOrder],
+    ) -> impl Iterator<Item = Result<Bytes, Failure>> + 'a {
+        let mut rows = Rows::new();
+        let mut orders = orders.iter();
+        let mut has_ended = false;
+        std::iter::from_fn(move || {
+            while rows.0.len() < PIECE_BYTES && !has_ended {
+                match orders.next() {
+                    Some(order) => {
+                        if let Err(failure) = (self.write)(&mut rows, order) {
+                            has_ended = true;
+                            return Some(Err(failure));
+                        }
+                    }
+                    None => {
+                        rows.end();
+                        has_ended = true;
+                    }
+                }
+            }
+            (!rows.0.is_empty()).then(|| Ok(rows.0.split().freeze()))
         })
     }
 }
 
 /// Rows as they are written.
-#[derive(Default)]
 struct Rows(BytesMut);
 
 impl Rows {
+    fn new() -> Self {
+        let mut rows = BytesMut::with_capacity(2 * PIECE_BYTES);
+        // The signature, no flags, and no extension.
+        rows.put_slice(b"PGCOPY\n\xff\r\n\0");
+        rows.put_u64(0);
+        Rows(rows)
+    }
+
     /// Begins a row of so many columns.
     fn begin(&mut self, columns: i16) {
-        if self.0.is_empty() {
-            // The signature, no flags, and no extension.
-            self.0.put_slice(b"PGCOPY\n\xff\r\n\0");
-            self.0.put_u64(0);
-        }
         self.0.put_i16(columns);
     }
 
@@ -156,11 +188,7 @@ impl Rows {
         Ok(())
     }
 
-    fn end(mut self) -> Option<Bytes> {
-        if self.0.is_empty() {
-            return None;
-        }
+    fn end(&mut self) {
         self.0.put_i16(-1);
-        Some(self.0.freeze())
     }
 }

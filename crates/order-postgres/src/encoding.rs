@@ -2,7 +2,7 @@
 
 use order_domain::RevisedOrder;
 
-use crate::copy::Tables;
+use crate::copy::TABLES;
 
 /// The rows of the four tables, as they are sent. Answers their length in bytes.
 ///
@@ -11,7 +11,8 @@ use crate::copy::Tables;
 /// If a sequence is larger than a stream can hand out.
 pub fn encode(orders: &[RevisedOrder]) -> usize {
     let orders: Vec<&RevisedOrder> = orders.iter().collect();
-    let tables = Tables::of(&orders).expect("the sequences are those of a stream");
-    let rows = [tables.orders, tables.delivery, tables.payment, tables.items];
-    rows.iter().flatten().map(|rows| rows.len()).sum()
+    let pieces = TABLES.iter().flat_map(|table| table.rows(&orders));
+    pieces
+        .map(|rows| rows.expect("the sequences are those of a stream").len())
+        .sum()
 }

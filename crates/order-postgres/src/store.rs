@@ -15,7 +15,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Error, Row, Statement};
 
 use crate::columns::{Deliveries, Items, LetterKeys, Letters, Orders, Parameters, Payments, Versions};
-use crate::copy::{COPY_DELIVERY, COPY_ITEMS, COPY_ORDERS, COPY_PAYMENT, Tables};
+use crate::copy::TABLES;
 use crate::failure::Failure;
 use crate::rows::{get, revision};
 
@@ -138,16 +138,21 @@ const MARK_REPLAYED: &str = "
 /// Held until the commit is visible: the transaction ends before its locks are released.
 const LOCK_LOG: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
 
+/// What was copied changed without asking: a copy that meets a stored order fails.
 const APPEND_TO_LOG: &str = concat!(
     "WITH entry AS (
          INSERT INTO commit_log (changes, order_uids, published_at, sequences)
-         SELECT count(*), array_agg(batch.order_uid), array_agg(batch.published_at), array_agg(batch.sequence)
-         FROM unnest($1::text[], $2::timestamptz[], $3::bigint[]) AS batch (order_uid, published_at, sequence)
-         JOIN orders ON ",
+         SELECT count(*), array_agg(order_uid), array_agg(published_at), array_agg(sequence)
+         FROM (
+             SELECT batch.* FROM unnest($1::text[], $2::timestamptz[], $3::bigint[]) AS batch (order_uid, published_at, sequence)
+             JOIN orders ON ",
     changed!(),
-    "    HAVING count(*) > 0
+    "        UNION ALL
+             SELECT * FROM unnest($4::text[], $5::timestamptz[], $6::bigint[])
+         ) AS changed
+         HAVING count(*) > 0
          RETURNING position, mark)
-     SELECT position, mark, pg_notify($4, position::text) FROM entry"
+     SELECT position, mark, pg_notify($7, position::text) FROM entry"
 );
 
 const STORED_REVISIONS: &str =
@@ -155,10 +160,6 @@ const STORED_REVISIONS: &str =
 
 /// The statements of a batch, prepared on one connection.
 struct Prepared {
-    copy_orders: Statement,
-    copy_delivery: Statement,
-    copy_payment: Statement,
-    copy_items: Statement,
     orders: Statement,
     delivery: Statement,
     payment: Statement,
@@ -173,40 +174,18 @@ struct Prepared {
 impl Prepared {
     async fn on(client: &ClientWrapper) -> Result<Self, Error> {
         let on = |statement| client.prepare_cached(statement);
-        let (copies, (orders, delivery, payment, remove_items, items), (dead_letters, replayed, lock, log)) =
-            try_join!(
-                async {
-                    try_join!(
-                        on(COPY_ORDERS),
-                        on(COPY_DELIVERY),
-                        on(COPY_PAYMENT),
-                        on(COPY_ITEMS)
-                    )
-                },
-                async {
-                    try_join!(
-                        on(UPSERT_ORDERS),
-                        on(UPSERT_DELIVERY),
-                        on(UPSERT_PAYMENT),
-                        on(REMOVE_ITEMS),
-                        on(INSERT_ITEMS)
-                    )
-                },
-                async {
-                    try_join!(
-                        on(INSERT_DEAD_LETTERS),
-                        on(MARK_REPLAYED),
-                        on(LOCK_LOG),
-                        on(APPEND_TO_LOG)
-                    )
-                },
-            )?;
-        let (copy_orders, copy_delivery, copy_payment, copy_items) = copies;
+        let (orders, delivery, payment, remove_items, items, dead_letters, replayed, lock, log) = try_join!(
+            on(UPSERT_ORDERS),
+            on(UPSERT_DELIVERY),
+            on(UPSERT_PAYMENT),
+            on(REMOVE_ITEMS),
+            on(INSERT_ITEMS),
+            on(INSERT_DEAD_LETTERS),
+            on(MARK_REPLAYED),
+            on(LOCK_LOG),
+            on(APPEND_TO_LOG),
+        )?;
         Ok(Prepared {
-            copy_orders,
-            copy_delivery,
-            copy_payment,
-            copy_items,
             orders,
             delivery,
             payment,
@@ -269,26 +248,21 @@ async fn transact(
         Letters::of(batch.dead_letters())?,
         LetterKeys::of(batch.replayed())?,
     );
-    let with_new = if new.is_empty() {
-        None
-    } else {
-        Some(Versions::of(&batch.orders().iter().collect::<Vec<_>>())?)
-    };
-    let mut entry = with_new.as_ref().unwrap_or(&versions).parameters();
+    let copied = Versions::of(new)?;
+    let mut entry = versions.parameters();
+    entry.extend(copied.parameters());
     entry.push(&shared.channel);
     let any_orders = !batch.orders().is_empty();
     let any_others = !others.is_empty();
     let any_letters = !batch.dead_letters().is_empty();
     let any_replayed = !batch.replayed().is_empty();
     let of = Prepared::on(client).await?;
-    if !new.is_empty()
-        && let Err(error) = begin_with(client, &of, Tables::of(new)?).await
-    {
-        client.batch_execute("ROLLBACK").await?;
-        if error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
-            return Ok(Transaction::Overtaken);
+    if !new.is_empty() {
+        let copied = begin_with(client, new).await;
+        if !matches!(copied, Ok(true)) {
+            client.batch_execute("ROLLBACK").await?;
+            return copied.map(|_| Transaction::Overtaken);
         }
-        return Err(error.into());
     }
 
     // A statement is sent when its future is first polled, and these are polled in this order without waiting for one another's
@@ -332,27 +306,25 @@ async fn transact(
         .map(Transaction::Committed)
 }
 
-/// Begins the transaction, and copies rows into the tables.
+/// Begins the transaction, and copies orders into the tables. `false` if a key of theirs is there already.
 ///
 /// One table after another: a COPY on its way when the one before it fails is answered twice, which the driver takes for a broken
 /// connection.
-async fn begin_with(client: &ClientWrapper, of: &Prepared, rows: Tables) -> Result<(), Error> {
+async fn begin_with(client: &ClientWrapper, orders: &[&RevisedOrder]) -> Result<bool, Failure> {
     client.batch_execute("BEGIN").await?;
-    for (statement, rows) in [
-        (&of.copy_orders, rows.orders),
-        (&of.copy_delivery, rows.delivery),
-        (&of.copy_payment, rows.payment),
-        (&of.copy_items, rows.items),
-    ] {
-        let Some(rows) = rows else {
-            continue;
-        };
-        let sink = client.copy_in(statement).await?;
+    for table in &TABLES {
+        let statement = client.prepare_cached(table.copy).await?;
+        let sink = client.copy_in(&statement).await?;
         pin_mut!(sink);
-        sink.send(rows).await?;
-        sink.finish().await?;
+        for rows in table.rows(orders) {
+            sink.send(rows?).await?;
+        }
+        match sink.finish().await {
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => return Ok(false),
+            ended => ended?,
+        };
     }
-    Ok(())
+    Ok(true)
 }
 
 async fn query_if(
