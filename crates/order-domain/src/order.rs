@@ -10,9 +10,11 @@ use crate::{Amount, OrderDocument, OrderUid, Revision, UtcDateTime};
 /// A checked order. It can only be built by [`parse`](crate::parse) or by [`Order::new`], and cannot be changed after.
 ///
 /// Its fields are those of [`OrderParts`], read through `Deref`.
+///
+/// Cheap to move: its fields stay where they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    parts: OrderParts,
+    parts: Box<OrderParts>,
     json: Bytes,
 }
 
@@ -24,7 +26,10 @@ impl Order {
     /// All faults at once, each with a JSON pointer in the canonical spelling.
     pub fn new(parts: OrderParts) -> Result<Self, Faults> {
         let json = wire::check(&parts)?;
-        Ok(Order { parts, json })
+        Ok(Order {
+            parts: Box::new(parts),
+            json,
+        })
     }
 
     /// The canonical JSON, rendered when the order was checked.
@@ -43,7 +48,7 @@ impl Order {
 
     /// Gives the parts back, to build another version of the order from.
     pub fn into_parts(self) -> OrderParts {
-        self.parts
+        *self.parts
     }
 }
 
