@@ -13,7 +13,8 @@ use super::ingestor::IngestSettings;
 use crate::instruments::BatchInstruments;
 use crate::{
     AckToken, Backoff, Batch, Coherence, DeadLetter, Faults, Health, IncomingMessage, OrderRepository,
-    Parsed, RawMessage, Reduced, RepositoryError, RevisedOrder, Revision, StoreOutcome, TakeLimits, parse,
+    OrderUid, Parsed, RawMessage, Reduced, RepositoryError, RevisedOrder, Revision, StoreOutcome, TakeLimits,
+    parse,
 };
 
 /// A message, and the order that was read in it.
@@ -29,16 +30,18 @@ impl Read {
         Read { incoming, parsed }
     }
 
-    /// Which of so many lanes it belongs to: all versions of an order to the same one, so that no two transactions at a time
-    /// are about the same order.
+    /// Which of so many lanes it belongs to.
     pub(super) fn lane(&self, lanes: usize) -> usize {
-        let Ok(Parsed { order, .. }) = &self.parsed else {
-            return 0;
-        };
-        let mut hasher = DefaultHasher::new();
-        order.order_uid.hash(&mut hasher);
-        (hasher.finish() % lanes as u64) as usize
+        let order = self.parsed.as_ref().ok();
+        order.map_or(0, |Parsed { order, .. }| lane_of(&order.order_uid, lanes))
     }
+}
+
+/// All versions of an order are of the same lane, so that no two transactions at a time are about the same order.
+pub(super) fn lane_of(uid: &OrderUid, lanes: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    uid.hash(&mut hasher);
+    (hasher.finish() % lanes as u64) as usize
 }
 
 /// Messages that were taken and read, for one transaction.
@@ -55,6 +58,8 @@ pub(super) struct Taken {
     began: Option<Instant>,
     redelivered: u64,
     unknown_fields: u64,
+    /// Whether other lanes were let go first.
+    pub(super) gave_way: bool,
 }
 
 impl Taken {
@@ -89,8 +94,29 @@ impl Taken {
         }
     }
 
+    /// Together with what another lane has taken.
+    pub(super) fn with(mut self, other: Taken) -> Taken {
+        self.orders.extend(other.orders);
+        self.messages.extend(other.messages);
+        self.dead_letters.extend(other.dead_letters);
+        self.tokens.extend(other.tokens);
+        self.count += other.count;
+        self.bytes += other.bytes;
+        self.began = self.began.min(other.began);
+        self.redelivered += other.redelivered;
+        self.unknown_fields += other.unknown_fields;
+        self
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// Whether it is so much that it is stored beside other lanes, and not with them. What is less fits into one batch with all others
+    /// that are.
+    pub(super) fn is_worth_a_transaction(&self, settings: &IngestSettings) -> bool {
+        let (limits, lanes) = (settings.batch, settings.lanes.get());
+        self.count >= WORTH_A_TRANSACTION.min(limits.messages / lanes) || self.bytes >= limits.bytes / lanes
     }
 
     /// What may still be taken into one batch; no messages if it is full.
@@ -116,6 +142,9 @@ pub(super) struct BatchStore {
     rejected: AtomicUsize,
     instruments: BatchInstruments,
 }
+
+/// From how many messages on a lane stores while another does: what they cost is more by then than a commit of their own.
+const WORTH_A_TRANSACTION: usize = 100;
 
 /// How often a batch of several orders may fail before it is stored in parts.
 const FAILURES_AT_ONCE: u32 = 5;

@@ -27,7 +27,7 @@ pub struct IngestSettings {
     /// The most one transaction stores, in messages and in bytes. Each lane holds twice as much: one batch commits while the
     /// next is taken.
     pub batch: TakeLimits,
-    /// How many transactions are under way at once, each with the orders whose uids fall to it.
+    /// How many transactions may be under way at once, each with the orders whose uids fall to it. When it is quiet they share one.
     pub lanes: NonZeroUsize,
     /// How often the bus is told that what is in hand is still being worked on. Must be well under the bus's own time for
     /// an acknowledgement.
@@ -63,9 +63,10 @@ impl Default for IngestSettings {
 /// Takes what has arrived, parses it, stores it, and acknowledges it only then.
 ///
 /// One batch commits while the next is taken, so that batches are small when it is quiet and large under load, without any
-/// artificial delay. Several lanes do so side by side, the versions of an order always in the same one. Nothing is ever given
-/// up: what the database cannot take now is tried until it can, and what can never become an order is recorded as a dead letter
-/// before it is acknowledged.
+/// artificial delay. Under load several lanes do so side by side, the versions of an order always in the same one; when it is quiet
+/// they share a transaction, since commits wait for one another's place in the log. Nothing is ever given up: what the database
+/// cannot take now is tried until it can, and what can never become an order is recorded as a dead letter before it is
+/// acknowledged.
 pub struct Ingestor {
     bus: Arc<dyn OrderBus>,
     store: Arc<BatchStore>,
@@ -136,7 +137,7 @@ impl Ingestor {
                 }
                 tokens = work.committed() => {
                     // The next batch is on its way to the database before the bus hears of the last one.
-                    self.commit_what_is_idle(work);
+                    self.commit_what_is_idle(work, true);
                     #[cfg(feature = "failpoints")]
                     failpoints::reached(Moment::BeforeAcknowledge).await;
                     subscription.acknowledge(&tokens, self.settings.acknowledge_within).await;
@@ -158,20 +159,38 @@ impl Ingestor {
                     Err(error) => return Some(error),
                 }
             }
-            self.commit_what_is_idle(work);
+            self.commit_what_is_idle(work, false);
         }
     }
 
-    fn commit_what_is_idle(&self, work: &mut Work) {
-        for lane in &mut work.lanes {
-            if lane.committing.is_none() && !lane.taken.is_empty() {
-                let mut taken = std::mem::take(&mut lane.taken);
-                let tokens = std::mem::take(&mut taken.tokens);
-                let store = Arc::clone(&self.store);
-                let task = tokio::spawn(async move { store.store(taken).await });
-                lane.committing = Some(Committing { task, tokens });
-            }
+    /// Sends on what can be: each lane by itself that is worth a transaction, and the others in one where none is under way.
+    ///
+    /// They give way to others when these come to their end, but only once, or a busy lane would keep them waiting for ever.
+    fn commit_what_is_idle(&self, work: &mut Work, after_a_commit: bool) {
+        let (alone, together): (Vec<_>, Vec<_>) = work
+            .idle()
+            .partition(|&lane| work.lanes[lane].is_worth_a_transaction(&self.settings));
+        for lane in alone {
+            self.commit(work, vec![lane]);
         }
+        let gave_way = |lane: &usize| work.lanes[*lane].gave_way;
+        if work.committing.is_empty() || (after_a_commit && together.iter().any(gave_way)) {
+            self.commit(work, together);
+        } else if after_a_commit {
+            together.iter().for_each(|&lane| work.lanes[lane].gave_way = true);
+        }
+    }
+
+    /// Stores in one transaction what was taken into these lanes.
+    fn commit(&self, work: &mut Work, lanes: Vec<usize>) {
+        let taken = lanes.iter().map(|&lane| std::mem::take(&mut work.lanes[lane]));
+        let Some(mut taken) = taken.reduce(Taken::with) else {
+            return;
+        };
+        let tokens = std::mem::take(&mut taken.tokens);
+        let store = Arc::clone(&self.store);
+        let task = tokio::spawn(async move { store.store(taken).await });
+        work.committing.push(Committing { lanes, task, tokens });
     }
 
     /// Finishes the batches in hand, and hands back what was taken beyond them.
@@ -186,7 +205,7 @@ impl Ingestor {
     async fn finish(&self, work: &mut Work) -> Vec<AckToken> {
         let mut stored = Vec::new();
         let finishing = async {
-            while work.is_committing() {
+            while !work.committing.is_empty() {
                 stored.extend(work.committed().await);
             }
         };
@@ -198,17 +217,15 @@ impl Ingestor {
 
 /// What is in hand.
 struct Work {
-    lanes: Box<[Lane]>,
+    /// What was taken and is to be stored next, by lane.
+    lanes: Box<[Taken]>,
+    committing: Vec<Committing>,
 }
 
-/// The part of the orders that is stored in one transaction after another.
-#[derive(Default)]
-struct Lane {
-    committing: Option<Committing>,
-    taken: Taken,
-}
-
+/// A batch on its way.
 struct Committing {
+    /// The lanes it is from, which store nothing else meanwhile.
+    lanes: Vec<usize>,
     task: JoinHandle<()>,
     tokens: Vec<AckToken>,
 }
@@ -216,18 +233,19 @@ struct Committing {
 impl Work {
     fn new(lanes: NonZeroUsize) -> Self {
         Work {
-            lanes: (0..lanes.get()).map(|_| Lane::default()).collect(),
+            lanes: (0..lanes.get()).map(|_| Taken::default()).collect(),
+            committing: Vec::new(),
         }
     }
 
     fn add(&mut self, read: Read) {
         let lane = read.lane(self.lanes.len());
-        self.lanes[lane].taken.add(read);
+        self.lanes[lane].add(read);
     }
 
     /// What may still be taken: as much as the fullest lane has room for, since all of it may fall to that one.
     fn room(&self, limits: TakeLimits) -> TakeLimits {
-        let rooms = self.lanes.iter().map(|lane| lane.taken.room(limits));
+        let rooms = self.lanes.iter().map(|taken| taken.room(limits));
         rooms
             .reduce(|a, b| TakeLimits {
                 messages: a.messages.min(b.messages),
@@ -236,28 +254,28 @@ impl Work {
             .unwrap_or(limits)
     }
 
-    fn is_committing(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.committing.is_some())
+    /// The lanes that have something to store and are not storing.
+    fn idle(&self) -> impl Iterator<Item = usize> {
+        let is_storing = |lane| self.committing.iter().any(|batch| batch.lanes.contains(&lane));
+        (0..self.lanes.len()).filter(move |&lane| !self.lanes[lane].is_empty() && !is_storing(lane))
     }
 
     /// Waits until one of the batches in hand is stored, and answers what to acknowledge. Waits for ever without one. Safe to
     /// drop.
     async fn committed(&mut self) -> Vec<AckToken> {
-        let ended = poll_fn(|context| {
-            for lane in &mut self.lanes {
-                if let Some(committing) = &mut lane.committing
-                    && let Poll::Ready(ended) = Pin::new(&mut committing.task).poll(context)
-                {
-                    let tokens = std::mem::take(&mut committing.tokens);
-                    lane.committing = None;
-                    return Poll::Ready((ended, tokens));
+        let (place, ended) = poll_fn(|context| {
+            for (place, batch) in self.committing.iter_mut().enumerate() {
+                if let Poll::Ready(ended) = Pin::new(&mut batch.task).poll(context) {
+                    return Poll::Ready((place, ended));
                 }
             }
             Poll::Pending
-        });
-        match ended.await {
-            (Ok(()), tokens) => tokens,
-            (Err(error), _) => {
+        })
+        .await;
+        let batch = self.committing.swap_remove(place);
+        match ended {
+            Ok(()) => batch.tokens,
+            Err(error) => {
                 // Not stored as far as we know, so not acknowledged: it comes again.
                 tracing::error!(%error, "storing a batch broke off");
                 Vec::new()
@@ -267,30 +285,24 @@ impl Work {
 
     /// The tokens of all that is in hand.
     fn tokens(&self) -> impl Iterator<Item = &[AckToken]> {
-        self.lanes.iter().flat_map(|lane| {
-            let committing = lane.committing.iter().map(|committing| &committing.tokens[..]);
-            committing.chain([&lane.taken.tokens[..]])
-        })
+        let committing = self.committing.iter().map(|batch| &batch.tokens[..]);
+        committing.chain(self.lanes.iter().map(|taken| &taken.tokens[..]))
     }
 
     fn forget_tokens(&mut self) {
-        for lane in &mut self.lanes {
-            lane.taken.tokens.clear();
-            if let Some(committing) = &mut lane.committing {
-                committing.tokens.clear();
-            }
-        }
+        self.committing.iter_mut().for_each(|batch| batch.tokens.clear());
+        self.lanes.iter_mut().for_each(|taken| taken.tokens.clear());
     }
 
     /// Breaks off what is not stored yet, and answers the tokens of that and of what was taken beyond it.
     fn abort(&mut self) -> Vec<AckToken> {
         let mut unfinished = Vec::new();
-        for lane in &mut self.lanes {
-            unfinished.append(&mut lane.taken.tokens);
-            if let Some(committing) = lane.committing.take() {
-                committing.task.abort();
-                unfinished.extend(committing.tokens);
-            }
+        for batch in self.committing.drain(..) {
+            batch.task.abort();
+            unfinished.extend(batch.tokens);
+        }
+        for taken in &mut self.lanes {
+            unfinished.append(&mut taken.tokens);
         }
         unfinished
     }

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::super::batch_store::lane_of;
 use super::scripted::{Scripted, our_fault, unavailable};
 use crate::testing::memory::{MemoryBus, MemoryCache};
 use crate::testing::orders::{sample_order, sample_order_version};
@@ -172,7 +173,7 @@ async fn lanes_store_side_by_side_and_no_two_of_them_the_same_order() {
     running.repository.hold(true);
     for _version in 0..3 {
         running
-            .publish_orders((0..40).map(|index| format!("order-{index}")))
+            .publish_orders((0..400).map(|index| format!("order-{index}")))
             .await;
     }
     sleep(Duration::from_secs(1)).await;
@@ -185,7 +186,50 @@ async fn lanes_store_side_by_side_and_no_two_of_them_the_same_order() {
         sleep(Duration::from_secs(1)).await;
     }
     running.repository.hold(false);
-    running.acknowledged(120).await;
+    running.acknowledged(1_200).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn lanes_share_a_transaction_when_it_is_quiet() {
+    let running = Running::in_lanes(3);
+    running.repository.hold(true);
+    running.publish_orders(["first".to_owned()]).await;
+    sleep(Duration::from_secs(1)).await;
+    running
+        .publish_orders((0..40).map(|index| format!("order-{index}")))
+        .await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(running.repository.under_way().len(), 1);
+    running.repository.hold(false);
+    running.acknowledged(41).await;
+    assert_eq!(running.repository.batches(), [1, 40]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_lane_gives_way_to_a_busy_one_only_once() {
+    let running = Running::in_lanes(2);
+    running.repository.hold(true);
+    let of_lane = |lane| {
+        (0..)
+            .map(|index| format!("order-{index}"))
+            .filter(move |uid| lane_of(&OrderUid::new(uid).unwrap(), 2) == lane)
+    };
+    running.publish_orders(of_lane(0).take(1)).await;
+    sleep(Duration::from_secs(1)).await;
+    running.publish_orders(of_lane(1).take(1)).await;
+    for (round, under_way) in [(1, vec![150]), (2, vec![1, 150])] {
+        running
+            .publish_orders(of_lane(0).skip(round * 150).take(150))
+            .await;
+        sleep(Duration::from_secs(1)).await;
+        running.repository.let_one_through();
+        sleep(Duration::from_secs(1)).await;
+        let mut sizes: Vec<usize> = running.repository.under_way().iter().map(Vec::len).collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes, under_way);
+    }
+    running.repository.hold(false);
+    running.acknowledged(302).await;
 }
 
 #[tokio::test(start_paused = true)]
