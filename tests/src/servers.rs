@@ -87,6 +87,7 @@ impl Servers {
             data: folder.join(POSTGRES).join("data"),
             log: folder.join("postgres.log"),
             durability: Durability::LostWithPower,
+            settings: Vec::new(),
         };
         postgres
             .prepare(Role::Superuser, PASSWORD)

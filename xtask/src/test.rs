@@ -127,7 +127,7 @@ impl Servers {
         }
         let binaries = binaries?;
         progress.begin("Starting PostgreSQL and nats-server for the tests");
-        let own = ThrowAway::start(&binaries, account, Durability::LostWithPower, watchdog)?;
+        let own = ThrowAway::start(&binaries, account, Durability::LostWithPower, &[], watchdog)?;
         progress.end();
         Ok(Servers {
             binaries: Some(binaries),

@@ -66,6 +66,7 @@ async fn a_killed_postgres_comes_back_on_its_port_with_what_it_had_committed() {
         data: place.folder.join("data"),
         log: place.folder.join("log"),
         durability: Durability::LostWithPower,
+        settings: Vec::new(),
     };
     assert!(!server.is_prepared());
     server.prepare(Role::Owner, "secret").expect("set up");

@@ -35,7 +35,7 @@ use crate::chaos::interrupted;
 #[command(after_help = "Examples:
   cargo xtask bench
   cargo xtask bench ingest updates --rounds 7
-  cargo xtask bench stored --stored 10000,1000000
+  cargo xtask bench stored --stored 10000,1000000 --postgres shared_buffers=4GB
   cargo xtask bench ingest --set INGEST__BATCH__MESSAGES=2000 --json result.json")]
 pub(crate) struct Bench {
     /// Only these.
@@ -54,6 +54,9 @@ pub(crate) struct Bench {
     /// Writes the figures down as JSON, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// A setting of PostgreSQL, which is measured as it comes otherwise.
+    #[arg(long, value_name = "NAME=VALUE")]
+    postgres: Vec<String>,
     /// The order-tracker to measure, built already; a release is built where none is given.
     #[arg(long, value_name = "BINARY")]
     service: Option<PathBuf>,
@@ -135,7 +138,7 @@ impl Bench {
             None if works.contains(&Work::Hot) => cargo::build_bare()?,
             None => PathBuf::new(),
         };
-        let mut world = World::start(service, bare)?;
+        let mut world = World::start(service, bare, &self.postgres)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let figures = runtime.block_on(async {
             tokio::select! {

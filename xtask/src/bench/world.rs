@@ -60,8 +60,8 @@ impl Names {
 }
 
 impl World {
-    /// Starts the servers. Takes seconds, and blocks.
-    pub(super) fn start(service: PathBuf, bare: PathBuf) -> Result<World> {
+    /// Starts the servers, PostgreSQL with these settings. Takes seconds, and blocks.
+    pub(super) fn start(service: PathBuf, bare: PathBuf, settings: &[String]) -> Result<World> {
         let progress = Progress::new(2);
         progress.begin("Finding PostgreSQL and nats-server");
         let account = Account::for_postgres();
@@ -71,7 +71,7 @@ impl World {
         let mut watchdog = Watchdog::start()?;
         let folder = folders::temporary("order-tracker-bench", &account)?;
         watchdog.remove_at_end(&folder)?;
-        let servers = ThrowAway::start(&binaries, account, Durability::Kept, &mut watchdog)?;
+        let servers = ThrowAway::start(&binaries, account, Durability::Kept, settings, &mut watchdog)?;
         progress.end();
         Ok(World {
             servers,
@@ -273,10 +273,12 @@ impl Service {
     /// Waits until the service has stored so many changes, by its own log of commits. Answers when that was seen.
     pub(super) async fn stored(&mut self, database: &Client, changes: u64) -> Result<Instant> {
         let patience = Instant::now() + PATIENCE;
+        // Prepared, since what it takes of PostgreSQL is counted, too.
+        let sum = database
+            .prepare("SELECT coalesce(sum(changes), 0)::bigint FROM commit_log")
+            .await?;
         loop {
-            // The tables are not there before the service has made them.
-            let sum = "SELECT coalesce(sum(changes), 0)::bigint FROM commit_log";
-            let stored: i64 = database.query_one(sum, &[]).await.map_or(0, |row| row.get(0));
+            let stored: i64 = database.query_one(&sum, &[]).await?.get(0);
             if stored >= i64::try_from(changes)? {
                 return Ok(Instant::now());
             }

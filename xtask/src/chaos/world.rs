@@ -70,6 +70,7 @@ impl World {
             data: folder.join("postgres"),
             log: logs.join("postgres-0.log"),
             durability: Durability::Kept,
+            settings: Vec::new(),
         };
         let nats = Nats {
             binary: binaries.nats,

@@ -225,6 +225,7 @@ impl Development {
             data,
             log: self.log("postgres.log")?,
             durability: Durability::Kept,
+            settings: Vec::new(),
         };
         progress.end();
         if !server.is_prepared() {

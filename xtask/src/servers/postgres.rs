@@ -46,6 +46,8 @@ pub struct Postgres {
     pub log: PathBuf,
     /// What a power loss may cost.
     pub durability: Durability,
+    /// Its settings that are not as they come, each a `NAME=VALUE`.
+    pub settings: Vec<String>,
 }
 
 impl Postgres {
@@ -238,6 +240,7 @@ impl Postgres {
             set("fsync=off");
             set("full_page_writes=off");
         }
+        self.settings.iter().for_each(|setting| set(setting));
         let log = File::create(&self.log).with_context(|| format!("cannot write {}", self.log.display()))?;
         command
             .stdin(Stdio::null())

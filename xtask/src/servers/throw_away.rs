@@ -23,7 +23,8 @@ pub struct ThrowAway {
 }
 
 impl ThrowAway {
-    /// Starts both in a temporary folder, and has `watchdog` remove them should this process be killed.
+    /// Starts both in a temporary folder, PostgreSQL with these settings (`NAME=VALUE`), and has `watchdog` remove them should this
+    /// process be killed.
     ///
     /// # Errors
     ///
@@ -32,6 +33,7 @@ impl ThrowAway {
         binaries: &Binaries,
         account: Account,
         durability: Durability,
+        settings: &[String],
         watchdog: &mut Watchdog,
     ) -> Result<ThrowAway> {
         let folder = folders::temporary("order-tracker-test", &account)?;
@@ -43,6 +45,7 @@ impl ThrowAway {
             data: folder.join("postgres"),
             log: folder.join("postgres.log"),
             durability,
+            settings: settings.to_vec(),
         };
         let password = postgres::new_password()?;
         postgres.prepare(Role::Superuser, &password)?;

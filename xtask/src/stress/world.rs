@@ -247,6 +247,7 @@ impl Servers {
                 data: folder.join("postgres"),
                 log: logs.join("postgres.log"),
                 durability: Durability::Kept,
+                settings: Vec::new(),
             };
             // Not a secret: the server is gone in minutes, and reachable from this machine only.
             postgres.prepare(Role::Owner, "stress")?;
