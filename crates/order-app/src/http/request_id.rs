@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::mem::swap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -95,12 +95,11 @@ where
         .conn_data::<Rc<ConnectionState>>()
         .map(ConnectionState::begin);
     let id = RequestId::of(request.headers());
-    let answer = service.call(request);
+    // In a box: a connection keeps room for this future as long as it lasts, and each that holds another one doubles it.
+    let mut answer = Box::pin(service.call(request));
     async move {
         let _in_hand = in_hand;
         let mut current = Some(id.clone());
-        // Not by a future of its own: each that holds another one makes all that are round it larger by both.
-        let mut answer = pin!(answer);
         let mut timer = None;
         let answer = poll_fn(|context| {
             with_id(&mut current, || match poll(answer.as_mut(), context) {
