@@ -143,7 +143,8 @@ async fn accept(
         let connection = Connection::new(Either::Left(stream), false, patience);
         return Ok((connection, Protocol::Http1, peer));
     };
-    let stream = timeout(patience.head, tls.accept(stream))
+    // In a box, or every connection without TLS would keep the room for it.
+    let stream = timeout(patience.head, Box::pin(tls.accept(stream)))
         .await
         .map_err(|_| DispatchError::SlowRequestTimeout)??;
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
