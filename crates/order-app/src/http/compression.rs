@@ -7,6 +7,8 @@ use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{Error, web};
+use futures::TryFutureExt;
+use futures::future::{Either, ready};
 
 /// What is shorter travels in one or two packets whatever is done to it.
 const WORTH_IT: u64 = 2_048;
@@ -32,22 +34,21 @@ where
         true => asked(request.headers()),
         false => None,
     };
-    let answer = service.call(request);
-    async move {
-        let mut response = answer.await?;
-        if !is_cacheable_or_large(&response) {
-            return Ok(response.map_body(|_, body| EitherBody::left(body)));
+    service.call(request).and_then(move |mut response| {
+        if is_cacheable_or_large(&response) {
+            // Whoever keeps an answer must know that another caller may get another form of it.
+            response
+                .headers_mut()
+                .append(header::VARY, HeaderValue::from_static("accept-encoding"));
+            if let Some(coding) = asked
+                && is_worth_it(&response)
+            {
+                // In a box, or every request would carry the room for it through all layers.
+                return Either::Right(Box::pin(compress(response, coding)));
+            }
         }
-        // Whoever keeps an answer must know that another caller may get another form of it.
-        response
-            .headers_mut()
-            .append(header::VARY, HeaderValue::from_static("accept-encoding"));
-        match asked {
-            // In a box, or every request would carry the room for it through all layers.
-            Some(coding) if is_worth_it(&response) => Box::pin(compress(response, coding)).await,
-            _ => Ok(response.map_body(|_, body| EitherBody::left(body))),
-        }
-    }
+        Either::Left(ready(Ok(response.map_into_left_body())))
+    })
 }
 
 /// The coding that is asked for, if one of ours is.

@@ -7,6 +7,8 @@ use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{Error, HttpResponse};
+use futures::TryFutureExt;
+use futures::future::{Either, ready};
 
 use crate::config::Origins;
 
@@ -44,17 +46,13 @@ where
             .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS))
             .insert_header((header::ACCESS_CONTROL_MAX_AGE, MAX_AGE))
             .finish();
-        Err(request.into_response(answer))
+        Either::Right(ready(Ok(request.into_response(answer).map_into_right_body())))
     } else {
-        Ok(service.call(request))
+        Either::Left(service.call(request).map_ok(ServiceResponse::map_into_left_body))
     };
-    async move {
-        let mut response = match answer {
-            Ok(answer) => answer.await?.map_into_left_body(),
-            Err(response) => response.map_into_right_body(),
-        };
+    answer.map_ok(move |mut response| {
         let Some(origins) = origins else {
-            return Ok(response);
+            return response;
         };
         let headers = response.headers_mut();
         if !origins.are_all() {
@@ -66,6 +64,6 @@ where
                 headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
             }
         }
-        Ok(response)
-    }
+        response
+    })
 }
