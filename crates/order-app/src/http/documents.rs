@@ -90,7 +90,7 @@ async fn document(request: HttpRequest, documents: web::Data<Documents>) -> Resu
         .iter()
         .find(|document| Some(document.name) == name);
     let found = found.ok_or_else(|| Problem::new(ProblemKind::NotFound))?;
-    let is_known = is_known(&request, &found.tag);
+    let is_known = is_known(&request, || found.tag.clone());
     let mut response = if is_known {
         HttpResponse::NotModified()
     } else {
