@@ -24,7 +24,7 @@ use crate::config::Settings;
 use crate::http::{
     Access, BodyLimits, Contract, Documents, Listener, ListenerOptions, ManagementState, RequestPatience,
     ServerCertificate, check_access, configure_management, configure_public, listen, needed_by_operators,
-    needed_by_the_public, not_found, with_compression, with_cors, with_request_id,
+    needed_by_the_public, not_found, order_data, with_compression, with_cors, with_orders, with_request_id,
 };
 use crate::scrape::Scrape;
 
@@ -114,11 +114,13 @@ impl Application {
         let origins = Arc::new(settings.http.cors_origins.clone());
         let public = listen(settings.http.address, public, move || {
             let (access, origins) = (for_public.clone(), Arc::clone(&origins));
+            let orders = order_data();
             App::new()
                 .app_data(service.clone())
                 .app_data(publisher.clone())
                 .app_data(body_limits.clone())
                 .app_data(documents.clone())
+                .wrap_fn(move |request, service| with_orders(&orders, request, service))
                 .wrap_fn(move |request, service| {
                     check_access(access.as_deref(), needed_by_the_public, request, service)
                 })

@@ -31,6 +31,7 @@ pub(crate) use cors::with_cors;
 pub(crate) use documents::Documents;
 pub(crate) use listener::{Listener, ListenerOptions, listen};
 pub(crate) use management::{ManagementState, configure_management};
+pub(crate) use orders::{order_data, with_orders};
 pub(crate) use problem::not_found;
 pub(crate) use request_id::{RequestPatience, with_current_request_id, with_request_id};
 pub(crate) use routes::configure_public;
