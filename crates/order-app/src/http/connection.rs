@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +22,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// What is sent in one piece and is longer than this, in bytes, is part of an answer, also among the frames of HTTP/2.
 const LONGEST_CONTROL: usize = 1_024;
+
+/// In which steps of time it is looked who has been too slow, in nanoseconds; a second is a whole number of them. A thread that is woken
+/// for each one by itself is busy with waking; one that ends all of a long while at once keeps everyone else waiting.
+const STEP: u32 = 8_000_000;
 
 /// How long to wait for the other side.
 #[derive(Debug, Clone, Copy)]
@@ -153,7 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn is_over(&mut self, context: &mut Context<'_>) -> bool {
         // Always set, since it is not asked again when a request in hand ends.
         let deadline = self.deadline();
-        let due = deadline.unwrap_or_else(|| Instant::now() + self.patience.rest);
+        let due = in_steps(deadline.unwrap_or_else(|| Instant::now() + self.patience.rest));
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if timer.deadline() > due {
             timer.as_mut().reset(due);
@@ -188,6 +193,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         Poll::Pending
     }
+}
+
+/// The end of the step that a moment is in.
+fn in_steps(moment: Instant) -> Instant {
+    static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let past = moment.duration_since(*ORIGIN).subsec_nanos() % STEP;
+    moment + Duration::from_nanos((STEP - past).into())
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
