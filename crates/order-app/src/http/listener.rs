@@ -125,6 +125,8 @@ fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     };
     // A service that is started again must not wait for the last one's connections to be forgotten.
     socket.set_reuseaddr(true)?;
+    // What is accepted has it from here.
+    socket.set_nodelay(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
 }
@@ -138,7 +140,6 @@ async fn accept(
     patience: Patience,
 ) -> Result<(Connection<Stream>, Protocol, Option<SocketAddr>), DispatchError> {
     let peer = stream.peer_addr().ok();
-    stream.set_nodelay(true)?;
     let Some(tls) = tls else {
         let connection = Connection::new(Either::Left(stream), false, patience);
         return Ok((connection, Protocol::Http1, peer));
