@@ -26,7 +26,7 @@ impl OrderDocument {
         OrderDocument {
             uid: parts.order_uid.clone(),
             revision,
-            json: Bytes::from(render(parts)),
+            json: render(parts),
         }
     }
 

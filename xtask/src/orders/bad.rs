@@ -131,7 +131,7 @@ fn oversize(order: Order) -> Vec<u8> {
     };
     parts.items = vec![large; limits::JSON_BYTES / limits::TEXT_BYTES];
     // Not through `Order::new`, which would refuse it.
-    render(&parts)
+    render(&parts).into()
 }
 
 #[cfg(test)]

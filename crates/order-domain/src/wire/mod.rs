@@ -47,12 +47,12 @@ pub fn parse(message: &[u8]) -> Result<Parsed, Faults> {
 }
 
 /// Renders the canonical JSON.
-pub fn render(parts: &OrderParts) -> Vec<u8> {
+pub fn render(parts: &OrderParts) -> Bytes {
     let mut json = Vec::with_capacity(1024 + 320 * parts.items.len());
     parts.write(&mut json);
-    // The bytes may live in a cache for long: what was reserved for more is given back.
-    json.shrink_to_fit();
-    json
+    // The bytes may live in a cache for long, and a copy has no room to spare. Shrinking would not do: an allocator may leave a
+    // block as large as it is for as long as half of it is in use.
+    Bytes::copy_from_slice(&json)
 }
 
 /// Checks every rule of the wire format and renders the canonical JSON.
@@ -62,7 +62,7 @@ pub(crate) fn check(parts: &OrderParts) -> Result<Bytes, Faults> {
     if faults.is_empty() {
         let json = render(parts);
         if json.len() <= limits::JSON_BYTES {
-            return Ok(Bytes::from(json));
+            return Ok(json);
         }
         let reason = format!(
             "must have at most {} bytes as canonical JSON, has {}",

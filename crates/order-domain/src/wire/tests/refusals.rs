@@ -354,7 +354,7 @@ fn the_whole_has_a_limit_of_its_own() {
     assert_eq!(message.len(), limits::JSON_BYTES);
     assert_eq!(parse(&message).unwrap().order.json().len(), limits::JSON_BYTES);
     // What counts is what is written, not what was sent.
-    let spaced = [b" ".repeat(limits::JSON_BYTES), message].concat();
+    let spaced = [b" ".repeat(limits::JSON_BYTES), message.to_vec()].concat();
     assert!(parse(&spaced).is_ok());
 
     parts.oof_shard.push('x');
