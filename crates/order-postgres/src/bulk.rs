@@ -1,26 +1,32 @@
 //! The newest orders in bulk, for a replica that warms its cache.
+//!
+//! They are read page by page: the orders of a page with their delivery and payment, and beside it the items of the same page, in the
+//! same order. While the items of one page come in and its orders are put together, the server reads the orders of the next.
 
-use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, stream, try_join};
-use order_domain::{Delivery, Item, OrderDocument, OrderStream, Payment};
+use futures::{StreamExt, TryStreamExt, stream, try_join};
+use order_domain::{Item, OrderDocument, OrderPlace, OrderStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, RowStream, Statement};
 
 use crate::failure::Failure;
 use crate::pool::{Lent, Pool};
 use crate::rows::{
-    StoredOrder, delivery, delivery_columns, get, item_columns, items, order_columns, payment,
-    payment_columns,
+    below, delivery_columns, get, has_parts, item, item_columns, order_columns, order_with, payment_columns,
+    place, single_parts,
 };
-use crate::timestamptz::Micros;
 
-/// How many orders are read at once.
-const PAGE: usize = 1_000;
-/// How many bytes of documents are put together at once: what bounds the memory in use, however large the orders are.
-const CHUNK_BYTES: usize = 4 << 20;
+/// How many bytes of documents are handed over at once, however large the orders are.
+const CHUNK_BYTES: usize = 256 << 10;
+/// How many chunks may wait to be taken.
+const CHUNKS: usize = 4;
 
 /// The transaction may rest longer than others while the documents are put into a cache: it reads only, and holds up nobody
 /// but a migration. It ends by itself all the same, should this process freeze.
@@ -29,154 +35,176 @@ const BEGIN: &str = "
     SET LOCAL idle_in_transaction_session_timeout TO '60s';
     SET LOCAL statement_timeout TO '60s'";
 
-const PAGE_AFTER: &str = concat!(
+/// A page under the name `orders`: at most `$3` orders after a place, and never more than 500. That number stands in the text, so that
+/// every plan expects few orders, and looks up their parts by key instead of reading whole tables for them.
+macro_rules! page {
+    () => {
+        "(SELECT * FROM (
+              SELECT * FROM orders WHERE (date_created, order_uid) < ($1, $2)
+              ORDER BY date_created DESC, order_uid DESC LIMIT 500
+          ) AS newest LIMIT $3) AS orders"
+    };
+}
+
+const ORDERS: &str = concat!(
     "SELECT ",
     order_columns!(),
-    " FROM orders WHERE (date_created, order_uid) < ($1, $2) ORDER BY date_created DESC, order_uid DESC LIMIT $3"
-);
-
-const DELIVERIES: &str = concat!(
-    "SELECT order_uid, ",
+    ", ",
     delivery_columns!(),
-    " FROM delivery WHERE order_uid = ANY($1)"
-);
-
-const PAYMENTS: &str = concat!(
-    "SELECT order_uid, ",
+    ", ",
     payment_columns!(),
-    " FROM payment WHERE order_uid = ANY($1)"
+    " FROM ",
+    page!(),
+    single_parts!(),
+    "ORDER BY orders.date_created DESC, orders.order_uid DESC"
 );
 
+/// Items as they are: a row each costs both sides less than to put them into arrays and to take them out again.
 const ITEMS: &str = concat!(
-    "SELECT order_uid, ",
+    "SELECT orders.order_uid, ",
     item_columns!(),
-    " FROM (SELECT * FROM items WHERE order_uid = ANY($1) ORDER BY order_uid, position) AS sorted GROUP BY order_uid"
+    " FROM ",
+    page!(),
+    " CROSS JOIN LATERAL (SELECT * FROM items WHERE items.order_uid = orders.order_uid ORDER BY position) AS items
+     ORDER BY orders.date_created DESC, orders.order_uid DESC"
 );
-
-/// Where a bulk read stands.
-enum Reading {
-    /// Nothing was asked yet; the snapshot is taken when the first chunk is.
-    Before { pool: Arc<Pool> },
-    /// Within its transaction.
-    Snapshot(Box<Snapshot>),
-    /// All was read, or an error was answered.
-    Done,
-}
-
-struct Snapshot {
-    lent: Lent,
-    /// The last order that was read: its date and uid.
-    last: (Micros, String),
-    /// Read, but without their parts.
-    page: VecDeque<StoredOrder>,
-    /// How many may still be read.
-    remaining: usize,
-}
 
 /// At most `limit` orders, those created last first, all of one snapshot. Each step takes at most `deadline`.
+///
+/// A task reads ahead of whoever takes the chunks, by a page at most; it ends with the stream.
 pub(crate) fn newest(pool: Arc<Pool>, deadline: Duration, limit: usize) -> OrderStream<'static> {
-    stream::unfold(Reading::Before { pool }, move |reading| async move {
-        let step = timeout(deadline, next_chunk(reading, limit)).await;
-        let step =
-            step.unwrap_or_else(|_| Err(Failure::unavailable(format!("not done within {deadline:?}"))));
-        match step {
-            Ok(Some((chunk, snapshot))) => Some((Ok(chunk), Reading::Snapshot(snapshot))),
+    let (sender, chunks) = mpsc::channel(CHUNKS);
+    let mut task = JoinSet::new();
+    task.spawn(async move { read(&pool, limit, &sender).await });
+    let reading = Reading { chunks, task };
+    stream::unfold(Some(reading), move |reading| async move {
+        let mut reading = reading?;
+        let late = |_| Err(Failure::unavailable(format!("not done within {deadline:?}")));
+        match timeout(deadline, reading.next()).await.unwrap_or_else(late) {
+            Ok(Some(chunk)) => Some((Ok(chunk), Some(reading))),
             Ok(None) => None,
-            Err(failure) => Some((Err(failure.into()), Reading::Done)),
+            Err(failure) => Some((Err(failure.into()), None)),
         }
     })
     .boxed()
 }
 
-async fn next_chunk(
-    reading: Reading,
-    limit: usize,
-) -> Result<Option<(Vec<OrderDocument>, Box<Snapshot>)>, Failure> {
-    let mut snapshot = match reading {
-        Reading::Before { pool } => {
-            let lent = pool.lend().await?;
-            lent.batch_execute(BEGIN).await?;
-            let (last, page) = ((Micros::INFINITY, String::new()), VecDeque::new());
-            Box::new(Snapshot {
-                lent,
-                last,
-                page,
-                remaining: limit,
-            })
+/// The reading end.
+struct Reading {
+    chunks: mpsc::Receiver<Vec<OrderDocument>>,
+    /// The task that reads, aborted when this is dropped.
+    task: JoinSet<Result<(), Failure>>,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Option<Vec<OrderDocument>>, Failure> {
+        if let Some(chunk) = self.chunks.recv().await {
+            return Ok(Some(chunk));
         }
-        Reading::Snapshot(snapshot) => snapshot,
-        Reading::Done => return Ok(None),
+        if let Some(ended) = self.task.join_next().await {
+            ended.map_err(Failure::other)??;
+        }
+        Ok(None)
+    }
+}
+
+async fn read(pool: &Pool, limit: usize, chunks: &mpsc::Sender<Vec<OrderDocument>>) -> Result<(), Failure> {
+    let lent = pool.lend().await?;
+    lent.batch_execute(BEGIN).await?;
+    // A second connection into the same snapshot, where one is free: two processes of the server share the work then.
+    let beside = match pool.lend().await {
+        Ok(beside) => {
+            let snapshot = lent.query_one("SELECT pg_export_snapshot()", &[]).await?;
+            let snapshot: &str = get(&snapshot, 0)?;
+            let begin = format!("{BEGIN}; SET TRANSACTION SNAPSHOT '{snapshot}'");
+            beside.batch_execute(&begin).await?;
+            Some(beside)
+        }
+        Err(_) => None,
     };
-    if snapshot.page.is_empty() {
-        snapshot.read_page().await?;
+    let orders = Pages {
+        statement: lent.prepare_cached(ORDERS).await?,
+        lent: &lent,
+    };
+    let lent_for_items = beside.as_ref().unwrap_or(&lent);
+    let items = Pages {
+        statement: lent_for_items.prepare_cached(ITEMS).await?,
+        lent: lent_for_items,
+    };
+
+    let (mut after, mut remaining) = (None, limit);
+    let mut page: Vec<Row> = orders.read(None, remaining).await?.try_collect().await?;
+    while let Some(last) = page.last() {
+        let (last, left) = (place(last)?, remaining - page.len());
+        // On their way together, also where they share a connection: the items are asked for first, and taken first.
+        let ((), following) = try_join!(
+            async { put_together(page, items.read(after.as_ref(), remaining).await?, chunks).await },
+            async { Ok(orders.read(Some(&last), left).await?.try_collect().await?) },
+        )?;
+        (page, after, remaining) = (following, Some(last), left);
     }
-    if snapshot.page.is_empty() {
-        snapshot.lent.batch_execute("COMMIT").await?;
-        snapshot.lent.give_back();
-        return Ok(None);
+    for lent in [Some(lent), beside].into_iter().flatten() {
+        lent.batch_execute("COMMIT").await?;
+        lent.give_back();
     }
-    let chunk = snapshot.put_together().await?;
-    Ok(Some((chunk, snapshot)))
+    Ok(())
 }
 
-impl Snapshot {
-    async fn read_page(&mut self) -> Result<(), Failure> {
-        let limit = i64::try_from(self.remaining.min(PAGE)).map_err(Failure::undecodable)?;
-        let statement = self.lent.prepare_cached(PAGE_AFTER).await?;
-        let rows = self
-            .lent
-            .query(&statement, &[&self.last.0, &self.last.1, &limit])
-            .await?;
-        self.page = rows
-            .iter()
-            .map(|row| StoredOrder::read(row, 0))
-            .collect::<Result<_, _>>()?;
-        self.remaining -= self.page.len();
-        if let Some(last) = self.page.back() {
-            self.last = (last.date_created, last.uid().to_string());
-        }
-        Ok(())
-    }
+/// One statement, asked page by page.
+struct Pages<'a> {
+    lent: &'a Lent,
+    statement: Statement,
+}
 
-    /// Takes orders off the page, as many as may be in memory at once, and reads their parts: three statements a chunk, on
-    /// their way together.
-    async fn put_together(&mut self) -> Result<Vec<OrderDocument>, Failure> {
-        let mut orders = Vec::new();
-        let mut bytes = 0;
-        while let Some(order) = self
-            .page
-            .pop_front_if(|order| bytes == 0 || bytes + order.document_bytes <= CHUNK_BYTES)
+impl Pages<'_> {
+    async fn read(&self, after: Option<&OrderPlace>, remaining: usize) -> Result<RowStream, Failure> {
+        let (date, uid) = below(after);
+        let limit = i64::try_from(remaining).unwrap_or(i64::MAX);
+        let parameters: [&(dyn ToSql + Sync); 3] = [&date, &uid, &limit];
+        Ok(self.lent.query_raw(&self.statement, parameters).await?)
+    }
+}
+
+/// Gives each order its items, which come in the order of the orders, and hands over the documents.
+async fn put_together(
+    orders: Vec<Row>,
+    items: RowStream,
+    chunks: &mpsc::Sender<Vec<OrderDocument>>,
+) -> Result<(), Failure> {
+    let mut items = pin!(items);
+    let mut ahead = items.try_next().await?;
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    for order in orders {
+        let uid: &str = get(&order, 0)?;
+        let mut contents: Vec<(i32, Item)> = Vec::new();
+        while let Some(row) = &ahead
+            && get::<&str>(row, 0)? == uid
         {
-            bytes += order.document_bytes.max(1);
-            orders.push(order);
+            contents.push((get(row, 1)?, item(row, 2)?));
+            ahead = items.try_next().await?;
         }
-        let uids: Vec<&str> = orders.iter().map(|order| order.uid().as_str()).collect();
-        let lent = &self.lent;
-        let read = async |sql| lent.query(&lent.prepare_cached(sql).await?, &[&uids]).await;
-        let (deliveries, payments, contents) = try_join!(read(DELIVERIES), read(PAYMENTS), read(ITEMS))?;
-        let mut deliveries: HashMap<String, Delivery> = by_uid(&deliveries, delivery)?;
-        let mut payments: HashMap<String, Payment> = by_uid(&payments, payment)?;
-        let mut contents: HashMap<String, Vec<Item>> = by_uid(&contents, items)?;
-
-        let mut documents = Vec::with_capacity(orders.len());
-        for order in orders {
-            let uid = order.uid().as_str();
-            match (deliveries.remove(uid), payments.remove(uid)) {
-                (Some(delivery), Some(payment)) => {
-                    let items = contents.remove(uid).unwrap_or_default();
-                    documents.push(order.document(delivery, payment, items));
-                }
-                // Someone deleted a part by hand. Whoever asks for this order is told; the others can be warmed all the same.
-                _ => tracing::warn!(uid, "an order lacks its delivery or payment"),
-            }
+        if !has_parts(&order)? {
+            // Someone deleted a part by hand. Whoever asks for this order is told; the others can be warmed all the same.
+            tracing::warn!(uid, "an order lacks its delivery or payment");
+            continue;
         }
-        Ok(documents)
+        // They come sorted, but nothing promises it.
+        contents.sort_by_key(|(position, _)| *position);
+        let contents = contents.into_iter().map(|(_, item)| item).collect();
+        let document = order_with(&order, contents)?;
+        bytes += document.json.len();
+        chunk.push(document);
+        if bytes >= CHUNK_BYTES {
+            // Nobody takes it where the stream was dropped, and this task is about to be.
+            let _ = chunks.send(mem::take(&mut chunk)).await;
+            bytes = 0;
+        }
     }
-}
-
-fn by_uid<T>(
-    rows: &[Row],
-    read: impl Fn(&Row, usize) -> Result<T, Failure>,
-) -> Result<HashMap<String, T>, Failure> {
-    rows.iter().map(|row| Ok((get(row, 0)?, read(row, 1)?))).collect()
+    if ahead.is_some() {
+        return Err(Failure::other("the items of a page are not those of its orders"));
+    }
+    if !chunk.is_empty() {
+        let _ = chunks.send(chunk).await;
+    }
+    Ok(())
 }

@@ -11,9 +11,8 @@ use tokio_postgres::types::ToSql;
 use crate::failure::Failure;
 use crate::pool::Lent;
 use crate::rows::{
-    StoredOrder, WHOLE_WIDTH, get, is_whole, parts_of_orders, whole_order, whole_order_columns,
+    WHOLE_WIDTH, below, get, has_parts, parts_of_orders, place, whole_order, whole_order_columns,
 };
-use crate::timestamptz::Micros;
 
 /// The orders of `asked`, each with its place there and with the bytes of it and all before it. Those from `cut` on are left out before
 /// their parts are read.
@@ -75,13 +74,7 @@ pub(crate) async fn find_many(
 /// One page of a list, within `deadline` on the server as well: what nobody waits for any more is not worth its work, and a
 /// filter of two texts that many orders have and none has both is much work.
 pub(crate) async fn page(lent: &Lent, query: &OrderQuery, deadline: Duration) -> Result<OrderPage, Failure> {
-    let (date, uid) = match &query.after {
-        Some(after) => (
-            Micros(after.date_created.as_unix_micros()),
-            after.order_uid.as_str(),
-        ),
-        None => (Micros::INFINITY, ""),
-    };
+    let (date, uid) = below(query.after.as_ref());
     let (limit, max_bytes) = (bigint(query.limit), bigint(query.max_bytes));
     let filters = filters(&query.filter);
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&date, &uid, &limit, &max_bytes];
@@ -108,7 +101,7 @@ pub(crate) async fn page(lent: &Lent, query: &OrderQuery, deadline: Duration) ->
 fn read_page(rows: &[Row]) -> Result<OrderPage, Failure> {
     let mut page = OrderPage::default();
     for row in rows {
-        if is_whole(row)? {
+        if has_parts(row)? {
             page.orders.push(whole_order(row)?);
         } else {
             // Someone deleted a part by hand. Whoever asks for this order is told; the list goes on without it.
@@ -119,7 +112,7 @@ fn read_page(rows: &[Row]) -> Result<OrderPage, Failure> {
     if let Some(last) = rows.last() {
         let candidates: i64 = get(last, WHOLE_WIDTH)?;
         if candidates > bigint(rows.len()) {
-            page.next = Some(StoredOrder::read(last, 0)?.place());
+            page.next = Some(place(last)?);
         }
     }
     Ok(page)

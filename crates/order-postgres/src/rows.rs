@@ -10,12 +10,12 @@ use tokio_postgres::types::FromSql;
 use crate::failure::Failure;
 use crate::timestamptz::Micros;
 
-/// What [`StoredOrder::read`] reads, from the table `orders`.
+/// What [`order_with`] and [`place`] read, from the table `orders`.
 macro_rules! order_columns {
     () => {
-        "orders.order_uid, orders.published_at, orders.sequence, orders.document_bytes, orders.track_number, orders.entry,
-         orders.locale, orders.internal_signature, orders.customer_id, orders.delivery_service, orders.shardkey,
-         orders.sm_id, orders.date_created, orders.oof_shard"
+        "orders.order_uid, orders.published_at, orders.sequence, orders.track_number, orders.entry, orders.locale,
+         orders.internal_signature, orders.customer_id, orders.delivery_service, orders.shardkey, orders.sm_id,
+         orders.date_created, orders.oof_shard"
     };
 }
 
@@ -34,9 +34,17 @@ macro_rules! payment_columns {
     };
 }
 
+/// What [`item`] reads, from the table `items`, after its position.
+macro_rules! item_columns {
+    () => {
+        "items.position, items.chrt_id, items.track_number, items.price, items.rid, items.name, items.sale, items.size,
+         items.total_price, items.nm_id, items.brand, items.status"
+    };
+}
+
 /// What [`items`] reads, from the table `items`: the items of one order as arrays, so that an order is one row, and its own
 /// columns are not repeated for each of a thousand items.
-macro_rules! item_columns {
+macro_rules! item_arrays {
     () => {
         "array_agg(position) AS positions, array_agg(chrt_id) AS chrt_ids, array_agg(track_number) AS track_numbers,
          array_agg(price) AS prices, array_agg(rid) AS rids, array_agg(name) AS names, array_agg(sale) AS sales,
@@ -59,16 +67,24 @@ macro_rules! whole_order_columns {
     };
 }
 
-/// Joins rows under the name `orders` to their parts: one statement, and so one version of each order whatever is committed
-/// meanwhile. The parts are looked up row by row, by their keys; no plan can read a whole table for them.
+/// Joins rows under the name `orders` to their delivery and payment. They are looked up row by row, by their keys; no plan can read
+/// a whole table for them.
+macro_rules! single_parts {
+    () => {
+        " LEFT JOIN LATERAL (SELECT * FROM delivery WHERE delivery.order_uid = orders.order_uid LIMIT 1) AS delivery ON TRUE
+          LEFT JOIN LATERAL (SELECT * FROM payment WHERE payment.order_uid = orders.order_uid LIMIT 1) AS payment ON TRUE "
+    };
+}
+
+/// Joins rows under the name `orders` to all their parts: one statement, and so one version of each order whatever is committed
+/// meanwhile.
 macro_rules! parts_of_orders {
     () => {
         concat!(
-            " LEFT JOIN LATERAL (SELECT * FROM delivery WHERE delivery.order_uid = orders.order_uid LIMIT 1) AS delivery ON TRUE
-              LEFT JOIN LATERAL (SELECT * FROM payment WHERE payment.order_uid = orders.order_uid LIMIT 1) AS payment ON TRUE
-              CROSS JOIN LATERAL (
+            $crate::rows::single_parts!(),
+            " CROSS JOIN LATERAL (
                   SELECT ",
-            $crate::rows::item_columns!(),
+            $crate::rows::item_arrays!(),
             "     FROM (SELECT * FROM items WHERE items.order_uid = orders.order_uid ORDER BY position) AS sorted
               ) AS items "
         )
@@ -76,93 +92,78 @@ macro_rules! parts_of_orders {
 }
 
 pub(crate) use {
-    delivery_columns, item_columns, order_columns, parts_of_orders, payment_columns, whole_order_columns,
+    delivery_columns, item_arrays, item_columns, order_columns, parts_of_orders, payment_columns,
+    single_parts, whole_order_columns,
 };
 
 /// Where in a whole order each part begins, and where its columns end.
-const DELIVERY_AT: usize = 14;
+const DELIVERY_AT: usize = 13;
 const PAYMENT_AT: usize = DELIVERY_AT + 7;
 const ITEMS_AT: usize = PAYMENT_AT + 10;
 pub(crate) const WHOLE_WIDTH: usize = ITEMS_AT + 12;
 
 /// A whole order. A part that is missing reads as NULL, and that as an error which names its column: better than half an order.
 pub(crate) fn whole_order(row: &Row) -> Result<OrderDocument, Failure> {
-    Ok(StoredOrder::read(row, 0)?.document(
-        delivery(row, DELIVERY_AT)?,
-        payment(row, PAYMENT_AT)?,
-        items(row, ITEMS_AT)?,
-    ))
+    order_with(row, items(row, ITEMS_AT)?)
 }
 
-/// Whether [`whole_order`] will find all parts.
-pub(crate) fn is_whole(row: &Row) -> Result<bool, Failure> {
+/// The order of a row without its items, and these.
+pub(crate) fn order_with(row: &Row, items: Vec<Item>) -> Result<OrderDocument, Failure> {
+    let parts = OrderParts {
+        order_uid: uid(row)?,
+        track_number: get(row, 3)?,
+        entry: get(row, 4)?,
+        delivery: delivery(row, DELIVERY_AT)?,
+        payment: payment(row, PAYMENT_AT)?,
+        items,
+        locale: get(row, 5)?,
+        internal_signature: get(row, 6)?,
+        customer_id: get(row, 7)?,
+        delivery_service: get(row, 8)?,
+        shardkey: get(row, 9)?,
+        sm_id: get(row, 10)?,
+        date_created: date_created(row)?,
+        oof_shard: get(row, 12)?,
+    };
+    Ok(OrderDocument::from_stored(&parts, revision(row, 1, 2)?))
+}
+
+/// Whether the order of this row has its delivery and its payment.
+pub(crate) fn has_parts(row: &Row) -> Result<bool, Failure> {
     let is_there = |at| Ok::<_, Failure>(get::<Option<&str>>(row, at)?.is_some());
     Ok(is_there(DELIVERY_AT)? && is_there(PAYMENT_AT)?)
 }
 
-/// An order without what stands in the other tables.
-pub(crate) struct StoredOrder {
-    pub(crate) revision: Revision,
-    pub(crate) date_created: Micros,
-    pub(crate) document_bytes: usize,
-    parts: OrderParts,
+/// Where the order of this row stands in every list.
+pub(crate) fn place(row: &Row) -> Result<OrderPlace, Failure> {
+    Ok(OrderPlace {
+        date_created: date_created(row)?,
+        order_uid: uid(row)?,
+    })
 }
 
-impl StoredOrder {
-    /// Reads the columns from `at` on.
-    pub(crate) fn read(row: &Row, at: usize) -> Result<Self, Failure> {
-        let date_created: Micros = get(row, at + 12)?;
-        Ok(StoredOrder {
-            revision: revision(row, at + 1, at + 2)?,
-            date_created,
-            document_bytes: usize::try_from(get::<i32>(row, at + 3)?).unwrap_or(0),
-            parts: OrderParts {
-                order_uid: OrderUid::new(get(row, at)?).map_err(Failure::undecodable)?,
-                track_number: get(row, at + 4)?,
-                entry: get(row, at + 5)?,
-                delivery: Delivery::default(),
-                payment: Payment::default(),
-                items: Vec::new(),
-                locale: get(row, at + 6)?,
-                internal_signature: get(row, at + 7)?,
-                customer_id: get(row, at + 8)?,
-                delivery_service: get(row, at + 9)?,
-                shardkey: get(row, at + 10)?,
-                sm_id: get(row, at + 11)?,
-                date_created: UtcDateTime::from_unix_micros(date_created.0).map_err(Failure::undecodable)?,
-                oof_shard: get(row, at + 13)?,
-            },
-        })
+/// What the key of every order after this place is below.
+pub(crate) fn below(place: Option<&OrderPlace>) -> (Micros, &str) {
+    match place {
+        Some(place) => (
+            Micros(place.date_created.as_unix_micros()),
+            place.order_uid.as_str(),
+        ),
+        None => (Micros::INFINITY, ""),
     }
+}
 
-    pub(crate) fn uid(&self) -> &OrderUid {
-        &self.parts.order_uid
-    }
+fn uid(row: &Row) -> Result<OrderUid, Failure> {
+    OrderUid::new(get(row, 0)?).map_err(Failure::undecodable)
+}
 
-    /// Where it stands in every list.
-    pub(crate) fn place(self) -> OrderPlace {
-        OrderPlace {
-            date_created: self.parts.date_created,
-            order_uid: self.parts.order_uid,
-        }
-    }
-
-    /// The whole order, rendered.
-    pub(crate) fn document(
-        mut self,
-        delivery: Delivery,
-        payment: Payment,
-        items: Vec<Item>,
-    ) -> OrderDocument {
-        self.parts.delivery = delivery;
-        self.parts.payment = payment;
-        self.parts.items = items;
-        OrderDocument::from_stored(&self.parts, self.revision)
-    }
+fn date_created(row: &Row) -> Result<UtcDateTime, Failure> {
+    let Micros(micros) = get(row, 11)?;
+    UtcDateTime::from_unix_micros(micros).map_err(Failure::undecodable)
 }
 
 /// Reads the columns from `at` on.
-pub(crate) fn delivery(row: &Row, at: usize) -> Result<Delivery, Failure> {
+fn delivery(row: &Row, at: usize) -> Result<Delivery, Failure> {
     Ok(Delivery {
         name: get(row, at)?,
         phone: get(row, at + 1)?,
@@ -175,7 +176,7 @@ pub(crate) fn delivery(row: &Row, at: usize) -> Result<Delivery, Failure> {
 }
 
 /// Reads the columns from `at` on.
-pub(crate) fn payment(row: &Row, at: usize) -> Result<Payment, Failure> {
+fn payment(row: &Row, at: usize) -> Result<Payment, Failure> {
     Ok(Payment {
         transaction: get(row, at)?,
         request_id: get(row, at + 1)?,
@@ -190,8 +191,25 @@ pub(crate) fn payment(row: &Row, at: usize) -> Result<Payment, Failure> {
     })
 }
 
+/// Reads the columns from `at` on.
+pub(crate) fn item(row: &Row, at: usize) -> Result<Item, Failure> {
+    Ok(Item {
+        chrt_id: get(row, at)?,
+        track_number: get(row, at + 1)?,
+        price: amount(get(row, at + 2)?)?,
+        rid: get(row, at + 3)?,
+        name: get(row, at + 4)?,
+        sale: get(row, at + 5)?,
+        size: get(row, at + 6)?,
+        total_price: amount(get(row, at + 7)?)?,
+        nm_id: get(row, at + 8)?,
+        brand: get(row, at + 9)?,
+        status: get(row, at + 10)?,
+    })
+}
+
 /// Reads the columns from `at` on; they are NULL where an order has no items.
-pub(crate) fn items(row: &Row, at: usize) -> Result<Vec<Item>, Failure> {
+fn items(row: &Row, at: usize) -> Result<Vec<Item>, Failure> {
     let Some(positions) = get::<Option<Vec<i32>>>(row, at)? else {
         return Ok(Vec::new());
     };
