@@ -39,6 +39,21 @@ impl Amount {
         Ok(Amount(value))
     }
 
+    /// So many ten-thousandths, the smallest part that an amount can have.
+    pub fn from_ten_thousandths(count: i128) -> Result<Self, AmountError> {
+        let (mut digits, mut scale) = (count, SCALE as u32);
+        while scale > 0 && digits % 10 == 0 {
+            digits /= 10;
+            scale -= 1;
+        }
+        match i64::try_from(digits) {
+            Ok(digits) if digits.unsigned_abs() < 10_u64.pow(DIGITS as u32) => {
+                Ok(Amount(Decimal::new(digits, scale)))
+            }
+            _ => Err(AmountError),
+        }
+    }
+
     /// The number itself, without trailing zeros.
     pub fn as_decimal(&self) -> Decimal {
         self.0

@@ -14,6 +14,7 @@ mod instruments;
 mod listener;
 mod lists;
 mod migrations;
+mod numeric;
 mod pool;
 mod postgres;
 mod repository;

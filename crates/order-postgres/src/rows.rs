@@ -3,11 +3,11 @@
 use order_domain::{
     Amount, Delivery, Item, OrderDocument, OrderParts, OrderPlace, OrderUid, Payment, Revision, UtcDateTime,
 };
-use rust_decimal::Decimal;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use crate::failure::Failure;
+use crate::numeric::Numeric;
 use crate::timestamptz::Micros;
 
 /// What [`order_with`] and [`place`] read, from the table `orders`.
@@ -182,12 +182,12 @@ fn payment(row: &Row, at: usize) -> Result<Payment, Failure> {
         request_id: get(row, at + 1)?,
         currency: get(row, at + 2)?,
         provider: get(row, at + 3)?,
-        amount: amount(get(row, at + 4)?)?,
+        amount: amount(row, at + 4)?,
         payment_dt: get(row, at + 5)?,
         bank: get(row, at + 6)?,
-        delivery_cost: amount(get(row, at + 7)?)?,
-        goods_total: amount(get(row, at + 8)?)?,
-        custom_fee: amount(get(row, at + 9)?)?,
+        delivery_cost: amount(row, at + 7)?,
+        goods_total: amount(row, at + 8)?,
+        custom_fee: amount(row, at + 9)?,
     })
 }
 
@@ -196,12 +196,12 @@ pub(crate) fn item(row: &Row, at: usize) -> Result<Item, Failure> {
     Ok(Item {
         chrt_id: get(row, at)?,
         track_number: get(row, at + 1)?,
-        price: amount(get(row, at + 2)?)?,
+        price: amount(row, at + 2)?,
         rid: get(row, at + 3)?,
         name: get(row, at + 4)?,
         sale: get(row, at + 5)?,
         size: get(row, at + 6)?,
-        total_price: amount(get(row, at + 7)?)?,
+        total_price: amount(row, at + 7)?,
         nm_id: get(row, at + 8)?,
         brand: get(row, at + 9)?,
         status: get(row, at + 10)?,
@@ -214,9 +214,9 @@ fn items(row: &Row, at: usize) -> Result<Vec<Item>, Failure> {
         return Ok(Vec::new());
     };
     let (chrt_ids, track_numbers) = (get::<Vec<i64>>(row, at + 1)?, get::<Vec<&str>>(row, at + 2)?);
-    let (prices, rids) = (get::<Vec<Decimal>>(row, at + 3)?, get::<Vec<&str>>(row, at + 4)?);
+    let (prices, rids) = (get::<Vec<Numeric>>(row, at + 3)?, get::<Vec<&str>>(row, at + 4)?);
     let (names, sales) = (get::<Vec<&str>>(row, at + 5)?, get::<Vec<i32>>(row, at + 6)?);
-    let (sizes, total_prices) = (get::<Vec<&str>>(row, at + 7)?, get::<Vec<Decimal>>(row, at + 8)?);
+    let (sizes, total_prices) = (get::<Vec<&str>>(row, at + 7)?, get::<Vec<Numeric>>(row, at + 8)?);
     let (nm_ids, brands) = (get::<Vec<i64>>(row, at + 9)?, get::<Vec<&str>>(row, at + 10)?);
     let statuses = get::<Vec<i32>>(row, at + 11)?;
 
@@ -230,12 +230,12 @@ fn items(row: &Row, at: usize) -> Result<Vec<Item>, Failure> {
             Ok(Item {
                 chrt_id: chrt_ids[place],
                 track_number: track_numbers[place].to_owned(),
-                price: amount(prices[place])?,
+                price: prices[place].0,
                 rid: rids[place].to_owned(),
                 name: names[place].to_owned(),
                 sale: sales[place],
                 size: sizes[place].to_owned(),
-                total_price: amount(total_prices[place])?,
+                total_price: total_prices[place].0,
                 nm_id: nm_ids[place],
                 brand: brands[place].to_owned(),
                 status: statuses[place],
@@ -262,6 +262,6 @@ pub(crate) fn revision(row: &Row, published_at: usize, sequence: usize) -> Resul
     })
 }
 
-fn amount(value: Decimal) -> Result<Amount, Failure> {
-    Amount::new(value).map_err(Failure::undecodable)
+fn amount(row: &Row, at: usize) -> Result<Amount, Failure> {
+    get(row, at).map(|Numeric(amount)| amount)
 }
