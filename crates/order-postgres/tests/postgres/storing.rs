@@ -370,9 +370,10 @@ async fn a_bulk_read_holds_up_neither_storing_nor_the_log() {
     database.settings.read_connections = 1.try_into().expect("not zero");
     let store = database.store();
     let orders = store.orders();
+    // More than is read ahead of who takes it.
     orders
         .store(&batch(
-            (0..1_100).map(|order| version(&format!("order-{order}"), 0)),
+            (0..5_000).map(|order| version(&format!("order-{order}"), 0)),
         ))
         .await
         .expect("stored");
