@@ -111,17 +111,14 @@ impl Reading {
 async fn read(pool: &Pool, limit: usize, chunks: &mpsc::Sender<Vec<OrderDocument>>) -> Result<(), Failure> {
     let lent = pool.lend().await?;
     lent.batch_execute(BEGIN).await?;
-    // A second connection into the same snapshot, where one is free: two processes of the server share the work then.
-    let beside = match pool.lend().await {
-        Ok(beside) => {
-            let snapshot = lent.query_one("SELECT pg_export_snapshot()", &[]).await?;
-            let snapshot: &str = get(&snapshot, 0)?;
-            let begin = format!("{BEGIN}; SET TRANSACTION SNAPSHOT '{snapshot}'");
-            beside.batch_execute(&begin).await?;
-            Some(beside)
-        }
-        Err(_) => None,
-    };
+    // A second connection into the same snapshot: two processes of the server share the work then.
+    let beside = pool.lend_another().await;
+    if let Some(beside) = &beside {
+        let exported = lent.query_one("SELECT pg_export_snapshot()", &[]).await?;
+        let snapshot: &str = get(&exported, 0)?;
+        let begin = format!("{BEGIN}; SET TRANSACTION SNAPSHOT '{snapshot}'");
+        beside.batch_execute(&begin).await?;
+    }
     let orders = Pages {
         statement: lent.prepare_cached(ORDERS).await?,
         lent: &lent,

@@ -80,6 +80,14 @@ impl Pool {
         })
     }
 
+    /// Lends another connection to whoever has one already, where one is free and enough are left for others.
+    pub(crate) async fn lend_another(&self) -> Option<Lent> {
+        match self.connections.status().max_size {
+            0..4 => None,
+            _ => self.lend().await.ok(),
+        }
+    }
+
     /// Tells how many connections there are now, and how many wait for one.
     pub(crate) fn sample(&self) {
         let status = self.connections.status();
