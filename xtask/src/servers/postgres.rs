@@ -215,7 +215,7 @@ impl Postgres {
     fn has_dead_owner(&self) -> bool {
         let text = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
         let pid = text.lines().next().and_then(|line| line.trim().parse().ok());
-        pid.is_some_and(|pid| ProcessId::of(pid).is_ok_and(|process| !process.is_alive()))
+        pid.is_some_and(|pid| !ProcessId::of(pid).is_ok_and(|process| process.is_alive()))
     }
 
     fn serve(&self, port: u16) -> Result<std::process::Child> {
