@@ -9,6 +9,7 @@ use deadpool::managed::{
     self, Manager, Metrics, Object, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts,
 };
 use deadpool_postgres::ClientWrapper;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
 use crate::connector::{Connector, Session};
@@ -22,6 +23,7 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 pub(crate) struct Pool {
     connections: managed::Pool<Connections>,
     instruments: Arc<PoolInstruments>,
+    runtime: Handle,
 }
 
 /// How many connections, and how long to wait for one of them.
@@ -57,13 +59,23 @@ impl Pool {
         Pool {
             connections,
             instruments,
+            runtime: connector.runtime().clone(),
         }
     }
 
     /// Lends a connection.
     pub(crate) async fn lend(&self) -> Result<Lent, Failure> {
         let asked = Instant::now();
-        let object = self.connections.get().await.map_err(|error| match error {
+        let got = if self.must_open() {
+            // One that is open too late for whoever asked is there for the next. Were it dropped, there would never be any where
+            // opening one takes longer than anybody waits: the server is far away, or the machine is busy.
+            let connections = self.connections.clone();
+            let opening = self.runtime.spawn(async move { connections.get().await });
+            opening.await.map_err(Failure::unavailable)?
+        } else {
+            self.connections.get().await
+        };
+        let object = got.map_err(|error| match error {
             PoolError::Backend(failure) => failure,
             PoolError::Timeout(kind) => {
                 self.instruments.timeouts.increment(1);
@@ -78,6 +90,11 @@ impl Pool {
             since: lent,
             instruments: Arc::clone(&self.instruments),
         })
+    }
+
+    fn must_open(&self) -> bool {
+        let status = self.connections.status();
+        status.available == 0 && status.size < status.max_size
     }
 
     /// Lends another connection to whoever has one already, where one is free and enough are left for others.
@@ -107,7 +124,16 @@ impl Pool {
         work: impl AsyncFnOnce(&Lent) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let attempt = async {
+            let asked = Instant::now();
             let lent = self.lend().await?;
+            // To open one takes more than twice the round trips of a statement, so this one would not be done in time. Begun all the
+            // same, it would cost the connection, and the next would fare no better.
+            if asked.elapsed() > deadline * 2 / 3 {
+                lent.give_back();
+                return Err(Failure::unavailable(format!(
+                    "a connection came too late for {deadline:?}"
+                )));
+            }
             let result = work(&lent).await;
             // A rejected value leaves a connection as good as before. Anything else might not: a former primary, a
             // statement prepared before a migration.

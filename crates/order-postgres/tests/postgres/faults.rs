@@ -108,6 +108,23 @@ async fn a_frozen_server_is_unavailable_until_it_thaws() {
 }
 
 #[tokio::test]
+async fn a_server_too_far_away_to_open_a_connection_in_time_is_reached_all_the_same() {
+    let (database, proxy, _) = behind_a_wire().await;
+    // Four answers until a connection is open, and two until a look is done.
+    proxy.set(Wire::Late(Duration::from_millis(150)));
+    let settings = PostgresSettings {
+        log_deadline: Duration::from_millis(500),
+        ..database.settings_through(proxy.port)
+    };
+    let log = PostgresStore::connect(&settings)
+        .expect("the settings serve")
+        .commit_log();
+    let first = log.head().await;
+    assert!(matches!(first, Err(CommitLogError::Unavailable(_))), "{first:?}");
+    wait_until(async || log.head().await.is_ok()).await;
+}
+
+#[tokio::test]
 async fn a_frozen_first_host_does_not_hide_the_second() {
     let (database, proxy, _) = behind_a_wire().await;
     proxy.set(Wire::Frozen);

@@ -12,6 +12,8 @@ use tokio::sync::watch;
 pub(crate) enum Wire {
     /// Carries everything.
     Whole,
+    /// Carries every answer of the server so much later.
+    Late(Duration),
     /// Takes new connections and carries nothing, as when the server is frozen.
     Frozen,
     /// Ends all connections and takes no new ones, as when the server is gone.
@@ -93,6 +95,10 @@ async fn carry(client: TcpStream, server: Arc<String>, mut wire: watch::Receiver
             // Answers on a wire that is to be cut at COMMIT wait for the cut: a batch is sent at once, and answered after.
             if *down.borrow() == Wire::CutAfterCommit {
                 std::future::pending::<()>().await;
+            }
+            let state = *down.borrow();
+            if let Wire::Late(by) = state {
+                tokio::time::sleep(by).await;
             }
             if to_client.write_all(&buffer[..count]).await.is_err() {
                 return;
