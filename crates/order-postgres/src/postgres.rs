@@ -1,6 +1,7 @@
 //! The way in: one database, three ports.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use crate::commit_log::PostgresCommitLog;
@@ -69,6 +70,7 @@ impl PostgresStore {
                     lock_key: settings.commit_lock().to_owned(),
                     channel: settings.channel(),
                     copy_from: settings.copy_from,
+                    new_in_a_row: AtomicU32::new(0),
                 },
                 batch_deadline: settings.batch_deadline,
                 read_deadline: settings.read_deadline,

@@ -2,9 +2,11 @@
 //!
 //! A small batch is sent in one round trip, and the database finds out which of its orders are newer than what it has. A large one
 //! asks first which orders are stored at all: those that are not are copied straight into the tables, for less than half the price,
-//! and only the others go through those statements.
+//! and only the others go through those statements. Where nothing but new orders came for a while, it is copied without asking.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 use deadpool_postgres::ClientWrapper;
 use futures::{SinkExt, join, pin_mut, try_join};
@@ -27,7 +29,28 @@ pub(crate) struct Shared {
     pub(crate) channel: String,
     /// From how many orders on a batch asks which of them are stored.
     pub(crate) copy_from: usize,
+    /// How many batches of those were asked for one after another, and had nothing but new orders.
+    pub(crate) new_in_a_row: AtomicU32,
 }
+
+impl Shared {
+    /// Whether a batch may be taken to have nothing but new orders, without asking.
+    fn expects_new(&self) -> bool {
+        self.new_in_a_row.load(Relaxed) >= EXPECTED_AFTER
+    }
+
+    fn learn(&self, all_were_new: bool) {
+        if all_were_new {
+            self.new_in_a_row.fetch_add(1, Relaxed);
+        } else {
+            self.new_in_a_row.store(0, Relaxed);
+        }
+    }
+}
+
+/// After so many batches of new orders the next is expected to be one. Where it is not, it is copied in vain up to the first row that is
+/// there, which costs no more than these have saved.
+const EXPECTED_AFTER: u32 = 8;
 
 /// Stores the newer of two versions, and answers which orders that changed.
 ///
@@ -207,15 +230,20 @@ pub(crate) async fn store(
 ) -> Result<StoreReport, Failure> {
     let orders: Vec<&RevisedOrder> = batch.orders().iter().collect();
     if orders.len() >= shared.copy_from {
+        if shared.expects_new()
+            && let Transaction::Committed(report) = transact(client, batch, shared, &orders, &[]).await?
+        {
+            return Ok(report);
+        }
         let uids: Vec<&OrderUid> = orders.iter().map(|version| &version.order.order_uid).collect();
         let stored = stored_revisions(client, &uids).await?;
         let is_new = |version: &&RevisedOrder| !stored.contains_key(version.order.order_uid.as_str());
         let (new, others): (Vec<_>, Vec<_>) = orders.iter().copied().partition(is_new);
-        if !new.is_empty() {
-            match transact(client, batch, shared, &new, &others).await? {
-                Transaction::Committed(report) => return Ok(report),
-                Transaction::Overtaken => {}
-            }
+        shared.learn(others.is_empty());
+        if !new.is_empty()
+            && let Transaction::Committed(report) = transact(client, batch, shared, &new, &others).await?
+        {
+            return Ok(report);
         }
     }
     match transact(client, batch, shared, &[], &orders).await? {

@@ -179,6 +179,31 @@ async fn an_order_that_another_replica_stores_while_it_is_copied_is_not_taken_fo
 }
 
 #[tokio::test]
+async fn after_many_new_orders_a_stored_one_is_not_taken_for_new() {
+    let mut database = Database::new().await;
+    database.settings.copy_from = 1;
+    let orders = database.store().orders();
+    for number in 0..20 {
+        let report = orders
+            .store(&batch([version(&format!("order-{number}"), 5)]))
+            .await
+            .expect("stored");
+        assert_eq!(report.outcomes, [StoreOutcome::Stored]);
+    }
+
+    let newer = version("order-7", 6);
+    let given = [version("order-3", 4), newer.clone(), version("order-new", 1)];
+    let report = orders.store(&batch(given)).await.expect("stored");
+    let superseded = StoreOutcome::Superseded { by: revision(5) };
+    assert_eq!(
+        report.outcomes,
+        [superseded, StoreOutcome::Stored, StoreOutcome::Stored]
+    );
+    let found = orders.find(&newer.order.order_uid).await.expect("read");
+    assert_eq!(found, Some(newer.order.document(newer.revision)));
+}
+
+#[tokio::test]
 async fn parts_of_an_order_that_was_deleted_by_hand_are_replaced() {
     let mut database = Database::new().await;
     database.settings.copy_from = 1;
