@@ -192,8 +192,8 @@ impl OrderRepository for Counting {
         self.inner.page(query).await
     }
 
-    fn newest(&self, limit: usize) -> OrderStream<'_> {
-        self.inner.newest(limit)
+    fn newest(&self, limit: usize, max_bytes: u64) -> OrderStream<'_> {
+        self.inner.newest(limit, max_bytes)
     }
 }
 

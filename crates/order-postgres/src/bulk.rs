@@ -2,6 +2,9 @@
 //!
 //! They are read page by page: the orders of a page with their delivery and payment, and beside it the items of the same page, in the
 //! same order. While the items of one page come in and its orders are put together, the server reads the orders of the next.
+//!
+//! Where all there are fit, the pages go by uid, which all four tables are keyed by: each is read from one end to the other, in step with
+//! the others. Else they go by date, and the server looks up the parts of each order by themselves, for twice the price.
 
 use std::mem;
 use std::pin::pin;
@@ -23,6 +26,8 @@ use crate::rows::{
     place, single_parts,
 };
 
+/// How many orders a page has at most.
+const PAGE: usize = 500;
 /// How many bytes of documents are handed over at once, however large the orders are.
 const CHUNK_BYTES: usize = 256 << 10;
 /// How many chunks may wait to be taken.
@@ -35,9 +40,19 @@ const BEGIN: &str = "
     SET LOCAL idle_in_transaction_session_timeout TO '60s';
     SET LOCAL statement_timeout TO '60s'";
 
-/// A page under the name `orders`: at most `$3` orders after a place, and never more than 500. That number stands in the text, so that
+/// For pages by uid: of all plans this leaves the one that reads the tables in step, each by its key, and stops at the end of a page.
+const IN_STEP: &str = "
+    SET LOCAL enable_nestloop TO off; SET LOCAL enable_hashjoin TO off;
+    SET LOCAL enable_bitmapscan TO off; SET LOCAL enable_sort TO off";
+
+/// How many orders there are, of `$1` at most, and what their documents weigh without the structs.
+const WEIGH: &str = "
+    SELECT count(*), coalesce(sum(document_bytes + octet_length(order_uid)), 0)::bigint
+    FROM (SELECT document_bytes, order_uid FROM orders LIMIT $1) AS counted";
+
+/// A page by date under the name `orders`: at most `$3` orders after a place, and never more than 500. That number stands in the text, so that
 /// every plan expects few orders, and looks up their parts by key instead of reading whole tables for them.
-macro_rules! page {
+macro_rules! page_by_date {
     () => {
         "(SELECT * FROM (
               SELECT * FROM orders WHERE (date_created, order_uid) < ($1, $2)
@@ -46,7 +61,7 @@ macro_rules! page {
     };
 }
 
-const ORDERS: &str = concat!(
+const ORDERS_BY_DATE: &str = concat!(
     "SELECT ",
     order_columns!(),
     ", ",
@@ -54,28 +69,54 @@ const ORDERS: &str = concat!(
     ", ",
     payment_columns!(),
     " FROM ",
-    page!(),
+    page_by_date!(),
     single_parts!(),
     "ORDER BY orders.date_created DESC, orders.order_uid DESC"
 );
 
 /// Items as they are: a row each costs both sides less than to put them into arrays and to take them out again.
-const ITEMS: &str = concat!(
+const ITEMS_BY_DATE: &str = concat!(
     "SELECT orders.order_uid, ",
     item_columns!(),
     " FROM ",
-    page!(),
+    page_by_date!(),
     " CROSS JOIN LATERAL (SELECT * FROM items WHERE items.order_uid = orders.order_uid ORDER BY position) AS items
      ORDER BY orders.date_created DESC, orders.order_uid DESC"
 );
 
-/// At most `limit` orders, those created last first, all of one snapshot. Each step takes at most `deadline`.
+const ORDERS_BY_UID: &str = concat!(
+    "SELECT ",
+    order_columns!(),
+    ", ",
+    delivery_columns!(),
+    ", ",
+    payment_columns!(),
+    " FROM orders
+      LEFT JOIN delivery ON delivery.order_uid = orders.order_uid AND delivery.order_uid > $1
+      LEFT JOIN payment ON payment.order_uid = orders.order_uid AND payment.order_uid > $1
+      WHERE orders.order_uid > $1 ORDER BY orders.order_uid LIMIT $2"
+);
+
+const ITEMS_BY_UID: &str = concat!(
+    "SELECT orders.order_uid, ",
+    item_columns!(),
+    " FROM (SELECT order_uid FROM orders WHERE order_uid > $1 ORDER BY order_uid LIMIT $2) AS orders
+      JOIN items ON items.order_uid = orders.order_uid AND items.order_uid > $1
+      ORDER BY orders.order_uid"
+);
+
+/// The orders that [`OrderRepository::newest`](order_domain::OrderRepository::newest) promises. Each step takes at most `deadline`.
 ///
 /// A task reads ahead of whoever takes the chunks, by a page at most; it ends with the stream.
-pub(crate) fn newest(pool: Arc<Pool>, deadline: Duration, limit: usize) -> OrderStream<'static> {
+pub(crate) fn newest(
+    pool: Arc<Pool>,
+    deadline: Duration,
+    limit: usize,
+    max_bytes: u64,
+) -> OrderStream<'static> {
     let (sender, chunks) = mpsc::channel(CHUNKS);
     let mut task = JoinSet::new();
-    task.spawn(async move { read(&pool, limit, &sender).await });
+    task.spawn(async move { read(&pool, limit, max_bytes, &sender).await });
     let reading = Reading { chunks, task };
     stream::unfold(Some(reading), move |reading| async move {
         let mut reading = reading?;
@@ -108,7 +149,12 @@ impl Reading {
     }
 }
 
-async fn read(pool: &Pool, limit: usize, chunks: &mpsc::Sender<Vec<OrderDocument>>) -> Result<(), Failure> {
+async fn read(
+    pool: &Pool,
+    limit: usize,
+    max_bytes: u64,
+    chunks: &mpsc::Sender<Vec<OrderDocument>>,
+) -> Result<(), Failure> {
     let lent = pool.lend().await?;
     lent.batch_execute(BEGIN).await?;
     // A second connection into the same snapshot: two processes of the server share the work then.
@@ -119,15 +165,16 @@ async fn read(pool: &Pool, limit: usize, chunks: &mpsc::Sender<Vec<OrderDocument
         let begin = format!("{BEGIN}; SET TRANSACTION SNAPSHOT '{snapshot}'");
         beside.batch_execute(&begin).await?;
     }
-    let orders = Pages {
-        statement: lent.prepare_cached(ORDERS).await?,
-        lent: &lent,
-    };
     let lent_for_items = beside.as_ref().unwrap_or(&lent);
-    let items = Pages {
-        statement: lent_for_items.prepare_cached(ITEMS).await?,
-        lent: lent_for_items,
+    let way = if all_fit(&lent, limit, max_bytes).await? {
+        lent.batch_execute(IN_STEP).await?;
+        lent_for_items.batch_execute(IN_STEP).await?;
+        Way::ByUid
+    } else {
+        Way::ByDate
     };
+    let orders = way.pages(&lent, ORDERS_BY_DATE, ORDERS_BY_UID).await?;
+    let items = way.pages(lent_for_items, ITEMS_BY_DATE, ITEMS_BY_UID).await?;
 
     let (mut after, mut remaining) = (None, limit);
     let mut page: Vec<Row> = orders.read(None, remaining).await?.try_collect().await?;
@@ -147,8 +194,40 @@ async fn read(pool: &Pool, limit: usize, chunks: &mpsc::Sender<Vec<OrderDocument
     Ok(())
 }
 
+/// Whether all orders there are are at most `limit`, and weigh at most `max_bytes`.
+async fn all_fit(lent: &Lent, limit: usize, max_bytes: u64) -> Result<bool, Failure> {
+    let at_most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let row = lent.query_one(WEIGH, &[&at_most]).await?;
+    let (orders, bytes) = (get::<i64>(&row, 0)?, get::<i64>(&row, 1)?);
+    let weight = bytes + orders * size_of::<OrderDocument>() as i64;
+    Ok(orders < at_most && weight.unsigned_abs() <= max_bytes)
+}
+
+/// The order of the pages.
+#[derive(Clone, Copy)]
+enum Way {
+    ByDate,
+    ByUid,
+}
+
+impl Way {
+    async fn pages<'a>(self, lent: &'a Lent, by_date: &str, by_uid: &str) -> Result<Pages<'a>, Failure> {
+        let text = match self {
+            Way::ByDate => by_date,
+            Way::ByUid => by_uid,
+        };
+        let statement = lent.prepare_cached(text).await?;
+        Ok(Pages {
+            way: self,
+            lent,
+            statement,
+        })
+    }
+}
+
 /// One statement, asked page by page.
 struct Pages<'a> {
+    way: Way,
     lent: &'a Lent,
     statement: Statement,
 }
@@ -156,9 +235,16 @@ struct Pages<'a> {
 impl Pages<'_> {
     async fn read(&self, after: Option<&OrderPlace>, remaining: usize) -> Result<RowStream, Failure> {
         let (date, uid) = below(after);
-        let limit = i64::try_from(remaining).unwrap_or(i64::MAX);
+        let limit = i64::try_from(remaining.min(PAGE)).unwrap_or(i64::MAX);
         let parameters: [&(dyn ToSql + Sync); 3] = [&date, &uid, &limit];
-        Ok(self.lent.query_raw(&self.statement, parameters).await?)
+        let parameters = match self.way {
+            Way::ByDate => &parameters[..],
+            Way::ByUid => &parameters[1..],
+        };
+        Ok(self
+            .lent
+            .query_raw(&self.statement, parameters.iter().copied())
+            .await?)
     }
 }
 

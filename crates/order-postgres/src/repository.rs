@@ -60,8 +60,8 @@ impl OrderRepository for PostgresOrderRepository {
         Ok(self.read.within(self.read_deadline, work).await?)
     }
 
-    fn newest(&self, limit: usize) -> OrderStream<'_> {
-        bulk::newest(Arc::clone(&self.read), self.bulk_deadline, limit)
+    fn newest(&self, limit: usize, max_bytes: u64) -> OrderStream<'_> {
+        bulk::newest(Arc::clone(&self.read), self.bulk_deadline, limit, max_bytes)
     }
 }
 

@@ -48,10 +48,13 @@ pub trait OrderRepository: Send + Sync {
     /// So an order whose date does not change stands once in the pages that begin with it stored, however much is stored meanwhile.
     async fn page(&self, query: &OrderQuery) -> Result<OrderPage, RepositoryError>;
 
-    /// At most `limit` orders, those created last first, in chunks, all of one snapshot taken after the call.
+    /// At most `limit` orders, those created last, in chunks, all of one snapshot taken after the call.
+    ///
+    /// Where they weigh more than `max_bytes` together ([`OrderDocument::weight`]), they MUST come in order, those created last
+    /// first, so that whoever stops there has the newest. Else their order is free.
     ///
     /// Memory in use MUST NOT grow with `limit`.
-    fn newest(&self, limit: usize) -> OrderStream<'_>;
+    fn newest(&self, limit: usize, max_bytes: u64) -> OrderStream<'_>;
 }
 
 /// Orders in chunks, as [`OrderRepository::newest`] reads them. It ends after the first error.

@@ -69,7 +69,8 @@ async fn fill_from_snapshot(
 ) -> Result<Option<usize>, RepositoryError> {
     // From before the snapshot until the end.
     let warm_up = coherence.begin_warm_up();
-    let mut orders = repository.newest(settings.orders);
+    let max_bytes = coherence.cache().max_bytes();
+    let mut orders = repository.newest(settings.orders, max_bytes);
     let (mut put, mut bytes) = (0, 0);
     while let Some(chunk) = orders.next().await {
         for document in chunk? {
@@ -79,7 +80,7 @@ async fn fill_from_snapshot(
         if warm_up.is_void() {
             return Ok(None);
         }
-        if bytes >= coherence.cache().max_bytes() {
+        if bytes >= max_bytes {
             break;
         }
     }

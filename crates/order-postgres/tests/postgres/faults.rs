@@ -45,7 +45,7 @@ async fn assert_unavailable(store: &PostgresStore) {
     );
     let found = orders.find(&uid()).await;
     assert!(matches!(found, Err(RepositoryError::Unavailable(_))), "{found:?}");
-    let newest = futures::StreamExt::next(&mut orders.newest(1)).await;
+    let newest = futures::StreamExt::next(&mut orders.newest(1, 0)).await;
     assert!(
         matches!(newest, Some(Err(RepositoryError::Unavailable(_)))),
         "{newest:?}"

@@ -43,9 +43,12 @@ async fn any_order_is_read_back_as_the_same_bytes() {
     for (uid, document) in &expected {
         assert_eq!(orders.find(uid).await.expect("read").as_ref(), Some(document));
     }
-    let bulk: Vec<OrderDocument> = orders.newest(usize::MAX).try_concat().await.expect("read");
-    assert_eq!(bulk.len(), expected.len());
-    for document in bulk {
-        assert_eq!(expected.get(&document.uid), Some(&document));
+    for max_bytes in [0, u64::MAX] {
+        let read = orders.newest(usize::MAX, max_bytes).try_concat().await;
+        let bulk: Vec<OrderDocument> = read.expect("read");
+        assert_eq!(bulk.len(), expected.len());
+        for document in bulk {
+            assert_eq!(expected.get(&document.uid), Some(&document));
+        }
     }
 }

@@ -402,7 +402,7 @@ async fn a_bulk_read_holds_up_neither_storing_nor_the_log() {
         ))
         .await
         .expect("stored");
-    let mut reading = orders.newest(usize::MAX);
+    let mut reading = orders.newest(usize::MAX, 0);
     let first = futures::StreamExt::next(&mut reading).await.expect("a chunk");
     assert!(!first.expect("read").is_empty());
 

@@ -309,7 +309,7 @@ impl OrderRepository for MemoryStore {
         Ok(self.reach(RepositoryError::Unavailable)?.page(query))
     }
 
-    fn newest(&self, limit: usize) -> OrderStream<'_> {
+    fn newest(&self, limit: usize, _max_bytes: u64) -> OrderStream<'_> {
         let snapshot =
             stream::once(async move { Ok(self.reach(RepositoryError::Unavailable)?.newest(|_| true)) });
         let chunks = snapshot.flat_map(move |read: Result<Vec<_>, RepositoryError>| match read {

@@ -95,12 +95,12 @@ impl OrderRepository for Connection {
         Ok(page)
     }
 
-    fn newest(&self, limit: usize) -> OrderStream<'_> {
+    fn newest(&self, limit: usize, max_bytes: u64) -> OrderStream<'_> {
         let slow = self.world.plan.slow_warm_ups;
         let snapshot = async move {
             self.travel(slow).await?;
             let mut orders = VecDeque::new();
-            let mut chunks = self.world.store.newest(limit);
+            let mut chunks = self.world.store.newest(limit, max_bytes);
             while let Some(chunk) = chunks.next().await {
                 orders.extend(chunk?);
             }

@@ -174,7 +174,7 @@ impl OrderRepository for Scripted {
         self.inner.page(query).await
     }
 
-    fn newest(&self, limit: usize) -> OrderStream<'_> {
-        self.inner.newest(limit)
+    fn newest(&self, limit: usize, max_bytes: u64) -> OrderStream<'_> {
+        self.inner.newest(limit, max_bytes)
     }
 }

@@ -50,8 +50,8 @@ impl OrderRepository for LateReads {
         self.store.page(query).await
     }
 
-    fn newest(&self, limit: usize) -> OrderStream<'_> {
-        self.store.newest(limit)
+    fn newest(&self, limit: usize, max_bytes: u64) -> OrderStream<'_> {
+        self.store.newest(limit, max_bytes)
     }
 }
 

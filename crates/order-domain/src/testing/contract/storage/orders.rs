@@ -305,29 +305,32 @@ pub async fn the_newest_are_those_created_last(storage: &Storage) {
 
 /// What was committed before the call is in it; what is committed once it has begun is not.
 pub async fn the_newest_are_of_one_snapshot(storage: &Storage) {
-    let of_version = |number| (0..1_500).map(move |order| version(&format!("order-{order}"), number));
-    store(storage, of_version(1).collect()).await;
-    let mut stream = storage.orders.newest(2_000);
-    let mut read = stream
-        .next()
-        .await
-        .expect("there are orders")
-        .expect("they can be read");
-    assert!(read.len() < 1_500, "the rest is read later");
-    store(storage, of_version(2).chain([version("late", 1)]).collect()).await;
-    while let Some(chunk) = stream.next().await {
-        read.extend(chunk.expect("they can be read"));
+    let of_version =
+        |orders, number| (0..orders).map(move |order| version(&format!("order-{order}"), number));
+    for (orders, number, max_bytes) in [(1_500, 1, 0), (1_501, 3, u64::MAX)] {
+        store(storage, of_version(orders, number).collect()).await;
+        let mut stream = storage.orders.newest(2_000, max_bytes);
+        let mut read = stream
+            .next()
+            .await
+            .expect("there are orders")
+            .expect("they can be read");
+        assert!(read.len() < 1_500, "the rest is read later");
+        store(storage, of_version(orders + 1, number + 1).collect()).await;
+        while let Some(chunk) = stream.next().await {
+            read.extend(chunk.expect("they can be read"));
+        }
+        drop(stream);
+        let expected: BTreeMap<_, _> = of_version(orders, number)
+            .map(|it| (it.order.order_uid.clone(), document(&it)))
+            .collect();
+        let read: BTreeMap<_, _> = read
+            .into_iter()
+            .map(|document| (document.uid.clone(), document))
+            .collect();
+        assert_eq!(read, expected);
+        assert_eq!(newest(storage, 2_000).await.len(), orders + 1);
     }
-    drop(stream);
-    let expected: BTreeMap<_, _> = of_version(1)
-        .map(|it| (it.order.order_uid.clone(), document(&it)))
-        .collect();
-    let read: BTreeMap<_, _> = read
-        .into_iter()
-        .map(|document| (document.uid.clone(), document))
-        .collect();
-    assert_eq!(read, expected);
-    assert_eq!(newest(storage, 2_000).await.len(), 1_501);
 }
 
 /// Each order once, and none of the chunks so large that memory would grow with the limit.
@@ -336,28 +339,28 @@ pub async fn the_newest_come_in_chunks(storage: &Storage) {
         .map(|order| version(&format!("order-{order}"), 0))
         .collect();
     store(storage, versions).await;
-    let chunks: Vec<Vec<OrderDocument>> = storage
-        .orders
-        .newest(usize::MAX)
-        .try_collect()
-        .await
-        .expect("they can be read");
-    assert!(chunks.iter().all(|chunk| (1..=1_000).contains(&chunk.len())));
-    let mut uids: Vec<_> = chunks
-        .into_iter()
-        .flatten()
-        .map(|document| document.uid)
-        .collect();
-    uids.sort();
-    uids.dedup();
-    assert_eq!(uids.len(), 2_300);
-    assert!(uids.contains(&uid("order-0")));
+    for max_bytes in [0, u64::MAX] {
+        let chunks = storage.orders.newest(usize::MAX, max_bytes).try_collect().await;
+        let chunks: Vec<Vec<OrderDocument>> = chunks.expect("they can be read");
+        assert!(chunks.iter().all(|chunk| (1..=1_000).contains(&chunk.len())));
+        let mut uids: Vec<_> = chunks
+            .into_iter()
+            .flatten()
+            .map(|document| document.uid)
+            .collect();
+        assert_eq!(uids.len(), 2_300);
+        uids.sort();
+        uids.dedup();
+        assert_eq!(uids.len(), 2_300);
+        assert!(uids.contains(&uid("order-0")));
+    }
 }
 
+/// In order, however few they are.
 async fn newest(storage: &Storage, limit: usize) -> Vec<OrderDocument> {
     storage
         .orders
-        .newest(limit)
+        .newest(limit, 0)
         .try_concat()
         .await
         .expect("they can be read")
