@@ -22,12 +22,11 @@ use tokio_postgres::{Row, RowStream, Statement};
 use crate::failure::Failure;
 use crate::pool::{Lent, Pool};
 use crate::rows::{
-    below, delivery_columns, get, has_parts, item, item_columns, order_columns, order_with, payment_columns,
-    place, single_parts,
+    below, get, has_parts, item, item_columns, order_columns_without_items, order_with, place, single_parts,
 };
 
-/// How many orders a page has at most.
-const PAGE: usize = 500;
+/// How many orders a page by uid has. One by date has fewer, see `page_by_date`.
+const PAGE: usize = 1_000;
 /// How many bytes of documents are handed over at once, however large the orders are.
 const CHUNK_BYTES: usize = 256 << 10;
 /// How many chunks may wait to be taken.
@@ -53,8 +52,8 @@ const WEIGH: &str = "
     SELECT count(*), coalesce(sum(document_bytes + octet_length(order_uid)), 0)::bigint
     FROM (SELECT document_bytes, order_uid FROM orders LIMIT $1) AS counted";
 
-/// A page by date under the name `orders`: at most `$3` orders after a place, and never more than 500. That number stands in the text, so that
-/// every plan expects few orders, and looks up their parts by key instead of reading whole tables for them.
+/// A page by date under the name `orders`: at most `$3` orders after a place, and never more than 500. That number stands in the
+/// text, so that every plan expects few orders, and looks up their parts by key instead of reading whole tables for them.
 macro_rules! page_by_date {
     () => {
         "(SELECT * FROM (
@@ -66,11 +65,7 @@ macro_rules! page_by_date {
 
 const ORDERS_BY_DATE: &str = concat!(
     "SELECT ",
-    order_columns!(),
-    ", ",
-    delivery_columns!(),
-    ", ",
-    payment_columns!(),
+    order_columns_without_items!(),
     " FROM ",
     page_by_date!(),
     single_parts!(),
@@ -89,11 +84,7 @@ const ITEMS_BY_DATE: &str = concat!(
 
 const ORDERS_BY_UID: &str = concat!(
     "SELECT ",
-    order_columns!(),
-    ", ",
-    delivery_columns!(),
-    ", ",
-    payment_columns!(),
+    order_columns_without_items!(),
     " FROM orders
       LEFT JOIN delivery ON delivery.order_uid = orders.order_uid AND delivery.order_uid > $1
       LEFT JOIN payment ON payment.order_uid = orders.order_uid AND payment.order_uid > $1

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::numeric::Numeric;
 use crate::timestamptz::Micros;
 
-/// What [`order_with`] and [`place`] read, from the table `orders`.
+/// The columns of the table `orders`, which [`place`] reads as well.
 macro_rules! order_columns {
     () => {
         "orders.order_uid, orders.published_at, orders.sequence, orders.track_number, orders.entry, orders.locale,
@@ -53,17 +53,23 @@ macro_rules! item_arrays {
     };
 }
 
-/// What [`whole_order`] reads, from rows under the name `orders` that [`parts_of_orders`] has joined to their parts.
-macro_rules! whole_order_columns {
+/// What [`order_with`] and [`has_parts`] read, from rows under the name `orders` that are joined to their delivery and payment.
+macro_rules! order_columns_without_items {
     () => {
         concat!(
             $crate::rows::order_columns!(),
             ", ",
             $crate::rows::delivery_columns!(),
             ", ",
-            $crate::rows::payment_columns!(),
-            ", items.*"
+            $crate::rows::payment_columns!()
         )
+    };
+}
+
+/// What [`whole_order`] reads, from rows under the name `orders` that [`parts_of_orders`] has joined to their parts.
+macro_rules! whole_order_columns {
+    () => {
+        concat!($crate::rows::order_columns_without_items!(), ", items.*")
     };
 }
 
@@ -92,8 +98,8 @@ macro_rules! parts_of_orders {
 }
 
 pub(crate) use {
-    delivery_columns, item_arrays, item_columns, order_columns, parts_of_orders, payment_columns,
-    single_parts, whole_order_columns,
+    delivery_columns, item_arrays, item_columns, order_columns, order_columns_without_items, parts_of_orders,
+    payment_columns, single_parts, whole_order_columns,
 };
 
 /// Where in a whole order each part begins, and where its columns end.
