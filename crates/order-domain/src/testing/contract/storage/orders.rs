@@ -268,7 +268,7 @@ pub async fn an_order_is_found_whole_while_it_is_replaced(storage: &Storage) {
     tokio::time::timeout(PATIENCE, both).await.expect("in time");
 }
 
-/// By the date in the order, not by when it was stored; and no more than wanted.
+/// By the date in the order, not by when it was stored; and no more than wanted. In order where they weigh a byte too much.
 pub async fn the_newest_are_those_created_last(storage: &Storage) {
     let mut created = Vec::new();
     for day in [3, 1, 4, 0, 2_i64] {
@@ -301,6 +301,12 @@ pub async fn the_newest_are_those_created_last(storage: &Storage) {
             assert_eq!(find(storage, document.uid.as_str()).await, Some(document));
         }
     }
+
+    let in_order = newest(storage, 5).await;
+    let weight: usize = in_order.iter().map(OrderDocument::weight).sum();
+    let stream = storage.orders.newest(5, weight as u64 - 1);
+    let too_heavy: Vec<_> = stream.try_concat().await.expect("they can be read");
+    assert_eq!(too_heavy, in_order);
 }
 
 /// What was committed before the call is in it; what is committed once it has begun is not.
