@@ -231,7 +231,7 @@ struct Pages<'a> {
 impl Pages<'_> {
     async fn read(&self, after: Option<&OrderPlace>, remaining: usize) -> Result<RowStream, Failure> {
         let (date, uid) = below(after);
-        let limit = i64::try_from(remaining.min(PAGE)).unwrap_or(i64::MAX);
+        let limit = remaining.min(PAGE) as i64;
         let parameters: [&(dyn ToSql + Sync); 3] = [&date, &uid, &limit];
         let parameters = match self.way {
             Way::ByDate => &parameters[..],

@@ -116,8 +116,8 @@ impl Pool {
 
     /// Does a piece of work on a connection within `deadline`, waiting for the connection included.
     ///
-    /// After a time-out the connection is dropped instead of going back: it may still be busy with the old statement, and the
-    /// next borrower would wait for that. Nothing is cancelled on the server. So it is where the future is dropped.
+    /// After a time-out amid the work the connection is dropped instead of going back: it may still be busy with the old statement,
+    /// and the next borrower would wait for that. Nothing is cancelled on the server. So it is where the future is dropped.
     pub(crate) async fn within<T>(
         &self,
         deadline: Duration,

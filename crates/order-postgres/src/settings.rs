@@ -42,7 +42,8 @@ pub struct PostgresSettings {
     pub log_connections: NonZeroUsize,
 
     /// From how many orders on a batch first asks which of them are stored, and copies the others into the tables: a round trip
-    /// more, and half the work of the database. Smaller batches leave it to statements to find out.
+    /// more, and half the work of the database. Smaller batches leave it to statements to find out. After many batches of nothing but
+    /// new orders the question is left out.
     pub copy_from: usize,
 
     /// How long a host may take to answer, greeting and TLS included, before the next one is tried.

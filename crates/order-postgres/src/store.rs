@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub(crate) lock_key: String,
     /// The channel on which a commit is announced.
     pub(crate) channel: String,
-    /// From how many orders on a batch asks which of them are stored.
+    /// From how many orders on the new ones of a batch are copied.
     pub(crate) copy_from: usize,
     /// How many batches of those were asked for one after another, and had nothing but new orders.
     pub(crate) new_in_a_row: AtomicU32,
@@ -49,7 +49,7 @@ impl Shared {
 }
 
 /// After so many batches of new orders the next is expected to be one. Where it is not, it is copied in vain up to the first row that is
-/// there, which costs no more than these have saved.
+/// there, and the count begins anew: few are, however new and stored orders alternate.
 const EXPECTED_AFTER: u32 = 8;
 
 /// Stores the newer of two versions, and answers which orders that changed.
