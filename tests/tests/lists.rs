@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 fn order(uid: &str, second: i64, [track_number, customer_id, transaction]: [&str; 3]) -> Order {
     let mut parts = sample_order(uid).into_parts();
     parts.date_created = UtcDateTime::from_unix_micros(second * 1_000_000).expect("a moment");
-    track_number.clone_into(&mut parts.track_number);
-    customer_id.clone_into(&mut parts.customer_id);
-    transaction.clone_into(&mut parts.payment.transaction);
+    parts.track_number = track_number.into();
+    parts.customer_id = customer_id.into();
+    parts.payment.transaction = transaction.into();
     Order::new(parts).expect("an order")
 }
 
@@ -215,7 +215,7 @@ async fn a_page_of_large_orders_ends_at_four_mebibytes() {
     let replica = shop.replica().await;
     let mut parts = sample_order("large").into_parts();
     let mut item = parts.items[0].clone();
-    item.name = "x".repeat(1_700);
+    item.name = "x".repeat(1_700).into();
     parts.items = vec![item; 256];
     for number in 0..20 {
         let mut parts = parts.clone();

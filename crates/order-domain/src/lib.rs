@@ -21,7 +21,7 @@ pub use amount::{Amount, AmountError};
 pub use batch::{Batch, Reduced, RevisedOrder};
 pub use document::OrderDocument;
 pub use instruments::describe_metrics;
-pub use order::{Delivery, Item, Order, OrderParts, Payment};
+pub use order::{Delivery, Item, Order, OrderParts, Payment, Text};
 pub use order_query::{OrderFilter, OrderPlace, OrderQuery, SearchText, SearchTextError};
 pub use ports::*;
 pub use revision::{Revision, RevisionError};

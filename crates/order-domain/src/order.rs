@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use bytes::Bytes;
+use compact_str::CompactString;
 
 use crate::wire::{self, Faults};
 use crate::{Amount, OrderDocument, OrderUid, Revision, UtcDateTime};
@@ -60,6 +61,11 @@ impl Deref for Order {
     }
 }
 
+/// A text of an order. One of up to 24 bytes, as nearly all are, lies in the order itself and takes no memory elsewhere.
+///
+/// It is used as a `String` is: it reads as a `&str`, and comes from one by `into()`.
+pub type Text = CompactString;
+
 /// The fields of an order, in the order of the canonical JSON. Unchecked: [`Order::new`] checks them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(
@@ -68,19 +74,19 @@ impl Deref for Order {
 )]
 pub struct OrderParts {
     pub order_uid: OrderUid,
-    pub track_number: String,
-    pub entry: String,
+    pub track_number: Text,
+    pub entry: Text,
     pub delivery: Delivery,
     pub payment: Payment,
     pub items: Vec<Item>,
-    pub locale: String,
-    pub internal_signature: String,
-    pub customer_id: String,
-    pub delivery_service: String,
-    pub shardkey: String,
+    pub locale: Text,
+    pub internal_signature: Text,
+    pub customer_id: Text,
+    pub delivery_service: Text,
+    pub shardkey: Text,
     pub sm_id: i32,
     pub date_created: UtcDateTime,
-    pub oof_shard: String,
+    pub oof_shard: Text,
 }
 
 /// Where an order goes, and to whom.
@@ -90,13 +96,13 @@ pub struct OrderParts {
     reason = "the fields are those of the wire format, by the same names"
 )]
 pub struct Delivery {
-    pub name: String,
-    pub phone: String,
-    pub zip: String,
-    pub city: String,
-    pub address: String,
-    pub region: String,
-    pub email: String,
+    pub name: Text,
+    pub phone: Text,
+    pub zip: Text,
+    pub city: Text,
+    pub address: Text,
+    pub region: Text,
+    pub email: Text,
 }
 
 /// How an order is paid.
@@ -106,14 +112,14 @@ pub struct Delivery {
     reason = "the fields are those of the wire format, by the same names"
 )]
 pub struct Payment {
-    pub transaction: String,
-    pub request_id: String,
-    pub currency: String,
-    pub provider: String,
+    pub transaction: Text,
+    pub request_id: Text,
+    pub currency: Text,
+    pub provider: Text,
     pub amount: Amount,
     /// Unix seconds.
     pub payment_dt: i64,
-    pub bank: String,
+    pub bank: Text,
     pub delivery_cost: Amount,
     pub goods_total: Amount,
     pub custom_fee: Amount,
@@ -127,14 +133,14 @@ pub struct Payment {
 )]
 pub struct Item {
     pub chrt_id: i64,
-    pub track_number: String,
+    pub track_number: Text,
     pub price: Amount,
-    pub rid: String,
-    pub name: String,
+    pub rid: Text,
+    pub name: Text,
     pub sale: i32,
-    pub size: String,
+    pub size: Text,
     pub total_price: Amount,
     pub nm_id: i64,
-    pub brand: String,
+    pub brand: Text,
     pub status: i32,
 }

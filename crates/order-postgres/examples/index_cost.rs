@@ -124,9 +124,9 @@ fn batches(orders: usize, begun: i64) -> Result<Vec<Batch>, Box<dyn Error>> {
         let mut parts = sample_order("x").into_parts();
         parts.order_uid = OrderUid::new(&format!("{drawn:016x}{begun:x}test"))?;
         parts.date_created = UtcDateTime::from_unix_micros(begun + number as i64)?;
-        parts.track_number = format!("WBIL{:016x}{begun:x}", rand::random::<u64>());
-        parts.customer_id = format!("customer-{}", drawn % 40_000);
-        parts.payment.transaction = format!("{:016x}{begun:x}", rand::random::<u64>());
+        parts.track_number = format!("WBIL{:016x}{begun:x}", rand::random::<u64>()).into();
+        parts.customer_id = format!("customer-{}", drawn % 40_000).into();
+        parts.payment.transaction = format!("{:016x}{begun:x}", rand::random::<u64>()).into();
         versions.push(RevisedOrder {
             revision: Revision {
                 published_at: begun + number as i64,

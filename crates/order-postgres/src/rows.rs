@@ -1,7 +1,8 @@
 //! Rows read back as orders.
 
 use order_domain::{
-    Amount, Delivery, Item, OrderDocument, OrderParts, OrderPlace, OrderUid, Payment, Revision, UtcDateTime,
+    Amount, Delivery, Item, OrderDocument, OrderParts, OrderPlace, OrderUid, Payment, Revision, Text,
+    UtcDateTime,
 };
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
@@ -117,19 +118,19 @@ pub(crate) fn whole_order(row: &Row) -> Result<OrderDocument, Failure> {
 pub(crate) fn order_with(row: &Row, items: Vec<Item>) -> Result<OrderDocument, Failure> {
     let parts = OrderParts {
         order_uid: uid(row)?,
-        track_number: get(row, 3)?,
-        entry: get(row, 4)?,
+        track_number: text(row, 3)?,
+        entry: text(row, 4)?,
         delivery: delivery(row, DELIVERY_AT)?,
         payment: payment(row, PAYMENT_AT)?,
         items,
-        locale: get(row, 5)?,
-        internal_signature: get(row, 6)?,
-        customer_id: get(row, 7)?,
-        delivery_service: get(row, 8)?,
-        shardkey: get(row, 9)?,
+        locale: text(row, 5)?,
+        internal_signature: text(row, 6)?,
+        customer_id: text(row, 7)?,
+        delivery_service: text(row, 8)?,
+        shardkey: text(row, 9)?,
         sm_id: get(row, 10)?,
         date_created: date_created(row)?,
-        oof_shard: get(row, 12)?,
+        oof_shard: text(row, 12)?,
     };
     Ok(OrderDocument::from_stored(&parts, revision(row, 1, 2)?))
 }
@@ -171,26 +172,26 @@ fn date_created(row: &Row) -> Result<UtcDateTime, Failure> {
 /// Reads the columns from `at` on.
 fn delivery(row: &Row, at: usize) -> Result<Delivery, Failure> {
     Ok(Delivery {
-        name: get(row, at)?,
-        phone: get(row, at + 1)?,
-        zip: get(row, at + 2)?,
-        city: get(row, at + 3)?,
-        address: get(row, at + 4)?,
-        region: get(row, at + 5)?,
-        email: get(row, at + 6)?,
+        name: text(row, at)?,
+        phone: text(row, at + 1)?,
+        zip: text(row, at + 2)?,
+        city: text(row, at + 3)?,
+        address: text(row, at + 4)?,
+        region: text(row, at + 5)?,
+        email: text(row, at + 6)?,
     })
 }
 
 /// Reads the columns from `at` on.
 fn payment(row: &Row, at: usize) -> Result<Payment, Failure> {
     Ok(Payment {
-        transaction: get(row, at)?,
-        request_id: get(row, at + 1)?,
-        currency: get(row, at + 2)?,
-        provider: get(row, at + 3)?,
+        transaction: text(row, at)?,
+        request_id: text(row, at + 1)?,
+        currency: text(row, at + 2)?,
+        provider: text(row, at + 3)?,
         amount: amount(row, at + 4)?,
         payment_dt: get(row, at + 5)?,
-        bank: get(row, at + 6)?,
+        bank: text(row, at + 6)?,
         delivery_cost: amount(row, at + 7)?,
         goods_total: amount(row, at + 8)?,
         custom_fee: amount(row, at + 9)?,
@@ -201,15 +202,15 @@ fn payment(row: &Row, at: usize) -> Result<Payment, Failure> {
 pub(crate) fn item(row: &Row, at: usize) -> Result<Item, Failure> {
     Ok(Item {
         chrt_id: get(row, at)?,
-        track_number: get(row, at + 1)?,
+        track_number: text(row, at + 1)?,
         price: amount(row, at + 2)?,
-        rid: get(row, at + 3)?,
-        name: get(row, at + 4)?,
+        rid: text(row, at + 3)?,
+        name: text(row, at + 4)?,
         sale: get(row, at + 5)?,
-        size: get(row, at + 6)?,
+        size: text(row, at + 6)?,
         total_price: amount(row, at + 7)?,
         nm_id: get(row, at + 8)?,
-        brand: get(row, at + 9)?,
+        brand: text(row, at + 9)?,
         status: get(row, at + 10)?,
     })
 }
@@ -235,15 +236,15 @@ fn items(row: &Row, at: usize) -> Result<Vec<Item>, Failure> {
         .map(|place| {
             Ok(Item {
                 chrt_id: chrt_ids[place],
-                track_number: track_numbers[place].to_owned(),
+                track_number: track_numbers[place].into(),
                 price: prices[place].0,
-                rid: rids[place].to_owned(),
-                name: names[place].to_owned(),
+                rid: rids[place].into(),
+                name: names[place].into(),
                 sale: sales[place],
-                size: sizes[place].to_owned(),
+                size: sizes[place].into(),
                 total_price: total_prices[place].0,
                 nm_id: nm_ids[place],
-                brand: brands[place].to_owned(),
+                brand: brands[place].into(),
                 status: statuses[place],
             })
         })
@@ -266,6 +267,10 @@ pub(crate) fn revision(row: &Row, published_at: usize, sequence: usize) -> Resul
         published_at,
         sequence,
     })
+}
+
+fn text(row: &Row, at: usize) -> Result<Text, Failure> {
+    get::<&str>(row, at).map(Text::from)
 }
 
 fn amount(row: &Row, at: usize) -> Result<Amount, Failure> {

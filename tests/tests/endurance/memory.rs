@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 fn large_order(uid: &str) -> Order {
     let mut parts = sample_order(uid).into_parts();
     let mut item = parts.items[0].clone();
-    item.name = "x".repeat(2_000);
+    item.name = "x".repeat(2_000).into();
     parts.items = vec![item; 225];
     let order = Order::new(parts).expect("an order");
     assert!((490_000..524_288).contains(&order.json().len()));

@@ -24,9 +24,9 @@ pub(super) fn order(generator: &OrderGenerator, number: u64, version: u8) -> Res
         parts.items.extend(generator.order(more).into_parts().items);
     }
     parts.items.truncate(ITEMS);
-    parts.entry = format!("V{version:03}");
-    parts.delivery.email = format!("v{version:03}@example.com");
-    parts.payment.request_id = format!("V{version:03}");
+    parts.entry = format!("V{version:03}").into();
+    parts.delivery.email = format!("v{version:03}@example.com").into();
+    parts.payment.request_id = format!("V{version:03}").into();
     parts
         .items
         .iter_mut()

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use order_domain::{Item, Order, OrderUid};
+use order_domain::{Item, Order, OrderUid, Text};
 use xtask::orders::OrderGenerator;
 
 use super::history::History;
@@ -64,11 +64,11 @@ impl Shop {
     /// A version of an order. All its parts show which version they are of, and versions differ in how many items they have.
     pub(super) fn version(&self, number: u64, version: u32) -> Order {
         let mut parts = self.generator.order(number).into_parts();
-        let mark = format!("version {version}");
+        let mark = Text::from(format!("version {version}"));
         let items = 1 + (number as usize + 3 * version as usize) % 7;
         parts.items = (0..items)
             .map(|index| Item {
-                rid: format!("{mark}, item {index}"),
+                rid: format!("{mark}, item {index}").into(),
                 ..parts.items[index % parts.items.len()].clone()
             })
             .collect();
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(shop.new_order().order_uid, coming);
         let marks: Vec<String> = (0..3)
             .filter_map(|_| shop.new_version(|_| 0))
-            .map(|order| order.into_parts().internal_signature)
+            .map(|order| order.internal_signature.to_string())
             .collect();
         assert_eq!(marks, ["version 1", "version 2", "version 3"]);
     }

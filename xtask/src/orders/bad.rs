@@ -126,7 +126,7 @@ fn with(json: &str, field: &str, value: Option<&str>) -> Option<String> {
 fn oversize(order: Order) -> Vec<u8> {
     let mut parts = order.into_parts();
     let large = Item {
-        rid: "r".repeat(limits::TEXT_BYTES),
+        rid: "r".repeat(limits::TEXT_BYTES).into(),
         ..parts.items[0].clone()
     };
     parts.items = vec![large; limits::JSON_BYTES / limits::TEXT_BYTES];

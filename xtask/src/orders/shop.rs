@@ -1,6 +1,6 @@
 //! A shop whose customers order by chance: a new order, and a later version of one.
 
-use order_domain::{Amount, Delivery, Item, OrderParts, OrderUid, Payment, UtcDateTime};
+use order_domain::{Amount, Delivery, Item, OrderParts, OrderUid, Payment, Text, UtcDateTime};
 use rust_decimal::Decimal;
 
 use super::dice::Dice;
@@ -21,7 +21,7 @@ const FIVE_YEARS: i64 = 5 * 365 * 86_400;
 /// A new order, under this uid.
 pub(super) fn new_order(uid: OrderUid, dice: &mut Dice) -> OrderParts {
     let place = dice.pick(PLACES);
-    let track_number = format!("WBIL{}", dice.text(10, CAPITALS_AND_DIGITS));
+    let track_number = Text::from(format!("WBIL{}", dice.text(10, CAPITALS_AND_DIGITS)));
     let date_created = date_created(dice);
     let items: Vec<Item> = (0..=dice.weighted(ITEM_COUNTS))
         .map(|_| item(&track_number, place, dice))
@@ -31,22 +31,22 @@ pub(super) fn new_order(uid: OrderUid, dice: &mut Dice) -> OrderParts {
     OrderParts {
         order_uid: uid,
         track_number,
-        entry: "WBIL".to_owned(),
+        entry: "WBIL".into(),
         delivery: delivery(place, dice),
         payment,
         items,
-        locale: place.locale.to_owned(),
+        locale: place.locale.into(),
         internal_signature: if dice.percent(10.0) {
-            dice.text(32, HEX)
+            dice.text(32, HEX).into()
         } else {
-            String::new()
+            Text::default()
         },
-        customer_id: format!("customer-{}", dice.below(20_000)),
-        delivery_service: (*dice.pick(place.carriers)).to_owned(),
-        shardkey: dice.below(10).to_string(),
+        customer_id: format!("customer-{}", dice.below(20_000)).into(),
+        delivery_service: (*dice.pick(place.carriers)).into(),
+        shardkey: dice.below(10).to_string().into(),
         sm_id: dice.between(0, 99) as i32,
         date_created,
-        oof_shard: dice.between(1, 2).to_string(),
+        oof_shard: dice.between(1, 2).to_string().into(),
     }
 }
 
@@ -69,7 +69,7 @@ pub(super) fn change_order(order: &mut OrderParts, change: u64, dice: &mut Dice)
     if dice.percent(20.0) {
         order.delivery.address.push_str(" ✎ 2");
     }
-    order.payment.request_id = format!("change-{change}");
+    order.payment.request_id = format!("change-{change}").into();
     sum_up(&mut order.payment, &order.items);
 }
 
@@ -89,16 +89,16 @@ fn delivery(place: &Place, dice: &mut Dice) -> Delivery {
     let number = dice.between(1, 199).to_string();
     let has_email = dice.percent(80.0);
     Delivery {
-        name: (*dice.pick(place.people)).to_owned(),
-        phone: format!("{}{}", place.phone, dice.text(8, b"0123456789")),
+        name: (*dice.pick(place.people)).into(),
+        phone: format!("{}{}", place.phone, dice.text(8, b"0123456789")).into(),
         zip: place.zip.chars().map(|sign| zip_character(sign, dice)).collect(),
-        city: city.to_owned(),
-        address: dice.pick(place.streets).replace('#', &number),
-        region: region.to_owned(),
+        city: city.into(),
+        address: dice.pick(place.streets).replace('#', &number).into(),
+        region: region.into(),
         email: if has_email {
-            format!("someone+{}@example.com", dice.text(6, HEX))
+            format!("someone+{}@example.com", dice.text(6, HEX)).into()
         } else {
-            String::new()
+            Text::default()
         },
     }
 }
@@ -111,7 +111,7 @@ fn zip_character(sign: char, dice: &mut Dice) -> char {
     }
 }
 
-fn item(track_number: &str, place: &Place, dice: &mut Dice) -> Item {
+fn item(track_number: &Text, place: &Place, dice: &mut Dice) -> Item {
     let number = dice.below(CATALOGUE);
     let article = &ARTICLES[number as usize % ARTICLES.len()];
     let price = price(place, dice);
@@ -123,15 +123,15 @@ fn item(track_number: &str, place: &Place, dice: &mut Dice) -> Item {
     let reduced = price * Decimal::new(100 - i64::from(sale), 2);
     Item {
         chrt_id: 9_900_000 + number as i64,
-        track_number: track_number.to_owned(),
+        track_number: track_number.clone(),
         price: amount(price),
-        rid: dice.text(19, HEX),
-        name: article.name.to_owned(),
+        rid: dice.text(19, HEX).into(),
+        name: article.name.into(),
         sale,
-        size: (*dice.pick(article.sizes)).to_owned(),
+        size: (*dice.pick(article.sizes)).into(),
         total_price: amount(reduced.round_dp(price.scale())),
         nm_id: 2_300_000 + (number / 3) as i64,
-        brand: article.brand.to_owned(),
+        brand: article.brand.into(),
         status: *dice.pick(STATUSES),
     }
 }
@@ -159,13 +159,13 @@ fn payment(uid: &OrderUid, place: &Place, created: UtcDateTime, dice: &mut Dice)
         _ => -price(place, dice),
     };
     Payment {
-        transaction: uid.to_string(),
-        request_id: String::new(),
-        currency: place.currency.to_owned(),
-        provider: (*dice.pick(PROVIDERS)).to_owned(),
+        transaction: uid.as_str().into(),
+        request_id: Text::default(),
+        currency: place.currency.into(),
+        provider: (*dice.pick(PROVIDERS)).into(),
         amount: Amount::default(),
         payment_dt: created.as_unix_seconds() + dice.between(0, 3_600),
-        bank: (*dice.pick(BANKS)).to_owned(),
+        bank: (*dice.pick(BANKS)).into(),
         delivery_cost: amount(delivery_cost),
         goods_total: Amount::default(),
         custom_fee: amount(custom_fee),

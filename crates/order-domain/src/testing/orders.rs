@@ -5,7 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::{Amount, Delivery, Item, Order, OrderParts, OrderUid, Payment, UtcDateTime, limits, parse};
+use crate::{Amount, Delivery, Item, Order, OrderParts, OrderUid, Payment, Text, UtcDateTime, limits, parse};
 
 /// An order in the canonical spelling: what is read from it is written as exactly these bytes.
 pub const CANONICAL_ORDER: &[u8] = include_bytes!("data/canonical.json").trim_ascii();
@@ -126,24 +126,24 @@ pub fn any_date_time() -> impl Strategy<Value = UtcDateTime> {
 }
 
 /// Any text that may be empty.
-pub fn any_text() -> BoxedStrategy<String> {
+pub fn any_text() -> BoxedStrategy<Text> {
     option::weighted(0.8, any_required_text())
         .prop_map(Option::unwrap_or_default)
         .boxed()
 }
 
 /// Any text that may not be empty.
-pub fn any_required_text() -> BoxedStrategy<String> {
+pub fn any_required_text() -> BoxedStrategy<Text> {
     texts_up_to(limits::TEXT_BYTES)
 }
 
 /// Any text by which orders are searched.
-pub fn any_searchable_text() -> BoxedStrategy<String> {
+pub fn any_searchable_text() -> BoxedStrategy<Text> {
     texts_up_to(limits::SEARCHABLE_TEXT_BYTES)
 }
 
 /// Texts of 1 to `max_bytes` bytes: words, every script, what JSON must escape, and the limit itself.
-fn texts_up_to(max_bytes: usize) -> BoxedStrategy<String> {
+fn texts_up_to(max_bytes: usize) -> BoxedStrategy<Text> {
     let odd = [
         '"', '\\', '/', '\u{1}', '\n', '\t', '\u{1f}', '\u{7f}', '\u{2028}', '\u{feff}', 'é', '漢', '🚚',
     ];
@@ -157,9 +157,9 @@ fn texts_up_to(max_bytes: usize) -> BoxedStrategy<String> {
     let any = any::<char>().prop_filter("NUL is refused", |it| *it != '\0');
     let character = prop_oneof![select(odd.to_vec()), any].boxed();
     prop_oneof![
-        8 => vec(plain, 1..24).prop_map(String::from_iter),
-        8 => vec(character.clone(), 1..12).prop_map(String::from_iter),
-        1 => character.prop_map(move |it| String::from_iter(std::iter::repeat_n(it, max_bytes / it.len_utf8()))),
+        8 => vec(plain, 1..24).prop_map(Text::from_iter),
+        8 => vec(character.clone(), 1..12).prop_map(Text::from_iter),
+        1 => character.prop_map(move |it| Text::from_iter(std::iter::repeat_n(it, max_bytes / it.len_utf8()))),
     ]
     .boxed()
 }

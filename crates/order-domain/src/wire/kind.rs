@@ -13,7 +13,7 @@ use super::fault::{FaultList, Place, Reason};
 use super::json::{kind_of, unescape, write_decimal, write_string};
 use super::limits;
 use super::schema::FieldKind;
-use crate::{Amount, AmountError, OrderUid, UtcDateTime, UtcDateTimeError};
+use crate::{Amount, AmountError, OrderUid, Text, UtcDateTime, UtcDateTimeError};
 
 /// A kind of value: how the first pass reads it, how the second pass looks at it, which rules hold for it, and how it is
 /// written. All the passes know about a field is its row in the table and this.
@@ -227,32 +227,32 @@ impl Scalar for UnixSeconds {
 }
 
 /// A text of at most so many bytes.
-pub(super) struct Text<const MAX_BYTES: usize>;
+pub(super) struct BoundedText<const MAX_BYTES: usize>;
 
 /// A text.
-pub(super) type PlainText = Text<{ limits::TEXT_BYTES }>;
+pub(super) type PlainText = BoundedText<{ limits::TEXT_BYTES }>;
 /// A text by which orders are searched.
-pub(super) type SearchableText = Text<{ limits::SEARCHABLE_TEXT_BYTES }>;
+pub(super) type SearchableText = BoundedText<{ limits::SEARCHABLE_TEXT_BYTES }>;
 
-impl<const MAX_BYTES: usize> Kind for Text<MAX_BYTES> {
-    type Value = String;
+impl<const MAX_BYTES: usize> Kind for BoundedText<MAX_BYTES> {
+    type Value = Text;
     const KIND: FieldKind = FieldKind::Text { max_bytes: MAX_BYTES };
 
-    fn read<'de, D: Deserializer<'de>>(from: D, _unknown: &mut u32) -> Result<Option<String>, D::Error> {
+    fn read<'de, D: Deserializer<'de>>(from: D, _unknown: &mut u32) -> Result<Option<Text>, D::Error> {
         struct TextVisitor;
 
         impl Visitor<'_> for TextVisitor {
-            type Value = Option<String>;
+            type Value = Option<Text>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string")
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Option<String>, E> {
-                Ok(Some(text.to_owned()))
+            fn visit_str<E>(self, text: &str) -> Result<Option<Text>, E> {
+                Ok(Some(text.into()))
             }
 
-            fn visit_unit<E>(self) -> Result<Option<String>, E> {
+            fn visit_unit<E>(self) -> Result<Option<Text>, E> {
                 Ok(None)
             }
         }
@@ -260,10 +260,10 @@ impl<const MAX_BYTES: usize> Kind for Text<MAX_BYTES> {
         from.deserialize_any(TextVisitor)
     }
 
-    fn inspect(json: &str, required: bool, place: &Place<'_>, seen: &mut Inspection) -> Option<String> {
+    fn inspect(json: &str, required: bool, place: &Place<'_>, seen: &mut Inspection) -> Option<Text> {
         match text_of(json, "a string") {
             Ok(text) => {
-                let text = text.into_owned();
+                let text = text.into();
                 Self::check(&text, required, place, &mut seen.faults);
                 Some(text)
             }
@@ -274,7 +274,7 @@ impl<const MAX_BYTES: usize> Kind for Text<MAX_BYTES> {
         }
     }
 
-    fn check(text: &String, required: bool, place: &Place<'_>, faults: &mut FaultList) {
+    fn check(text: &Text, required: bool, place: &Place<'_>, faults: &mut FaultList) {
         if required && text.is_empty() {
             faults.add(place, "must not be empty");
         }
@@ -289,7 +289,7 @@ impl<const MAX_BYTES: usize> Kind for Text<MAX_BYTES> {
         }
     }
 
-    fn write(text: &String, out: &mut Vec<u8>) {
+    fn write(text: &Text, out: &mut Vec<u8>) {
         write_string(text, out);
     }
 }

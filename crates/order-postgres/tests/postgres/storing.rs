@@ -335,7 +335,7 @@ async fn a_new_required_column_is_our_fault_and_not_the_orders() {
     assert!(told.contains("23502") && told.contains("column floor"), "{told}");
     let sample = version("a", 0).order;
     assert!(
-        !told.contains(&sample.delivery.name) && !told.contains(&sample.delivery.phone),
+        !told.contains(sample.delivery.name.as_str()) && !told.contains(sample.delivery.phone.as_str()),
         "{told}"
     );
 

@@ -44,7 +44,7 @@ fn named(uids: &[&str]) -> Vec<OrderUid> {
 fn large(uid: &str) -> Order {
     let mut parts = sample_order(uid).into_parts();
     let mut item = parts.items[0].clone();
-    item.name = "x".repeat(1_700);
+    item.name = "x".repeat(1_700).into();
     parts.items = vec![item; 256];
     let order = Order::new(parts).expect("still an order");
     assert!(order.json().len() > limits::JSON_BYTES * 9 / 10 && order.json().len() * 8 <= ANSWER_BYTES);

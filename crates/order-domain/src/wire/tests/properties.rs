@@ -7,7 +7,7 @@ use proptest::sample::{Index, select};
 use super::json_tree::Json;
 use crate::testing::orders::{CAMEL_CASE_ORDER, CANONICAL_ORDER, any_order, any_order_with_uid};
 use crate::wire::{Field, FieldKind, ORDER_FIELDS, first_pass, second_pass};
-use crate::{Order, OrderParts, OrderUid, limits, parse, render};
+use crate::{Order, OrderParts, OrderUid, Text, limits, parse, render};
 
 proptest! {
     #[test]
@@ -143,7 +143,7 @@ fn any_parts() -> impl Strategy<Value = OrderParts> {
         for (place, broken) in changes {
             let mut texts = texts_of(&mut parts);
             let place = place.index(texts.len());
-            *texts[place] = broken;
+            *texts[place] = broken.into();
         }
         if let (Some(len), Some(first)) = (items, parts.items.first().cloned()) {
             parts.items = vec![first; len];
@@ -153,7 +153,7 @@ fn any_parts() -> impl Strategy<Value = OrderParts> {
 }
 
 /// The texts that a rule can be broken in.
-fn texts_of(parts: &mut OrderParts) -> Vec<&mut String> {
+fn texts_of(parts: &mut OrderParts) -> Vec<&mut Text> {
     let mut texts = vec![
         &mut parts.track_number,
         &mut parts.entry,

@@ -346,7 +346,7 @@ fn created(uid: &str, micros: i64, [track_number, customer_id, transaction]: [&s
         (&mut parts.payment.transaction, transaction),
     ] {
         if !text.is_empty() {
-            text.clone_into(field);
+            *field = text.into();
         }
     }
     RevisedOrder {

@@ -42,13 +42,13 @@ pub async fn an_order_at_every_limit_survives(storage: &Storage) {
         |micros| UtcDateTime::from_unix_micros(micros).expect("a moment within the years 0001 to 9999");
     let item = Item {
         chrt_id: i64::MIN,
-        track_number: "t".to_owned(),
+        track_number: "t".into(),
         price: amount("-999999999999999999"),
-        name: "\u{1}\"\\/ ünïcode 🚀 \u{2028}".to_owned(),
+        name: "\u{1}\"\\/ ünïcode 🚀 \u{2028}".into(),
         sale: i32::MIN,
         total_price: amount("99999999999999.9999"),
         nm_id: i64::MAX,
-        brand: "b".to_owned(),
+        brand: "b".into(),
         status: i32::MAX,
         ..Item::default()
     };
@@ -66,8 +66,8 @@ pub async fn an_order_at_every_limit_survives(storage: &Storage) {
     last.date_created = moment(253_402_300_799_999_999);
     last.payment.payment_dt = i64::MAX;
     last.sm_id = i32::MAX;
-    last.entry = "é".repeat(limits::TEXT_BYTES / 2);
-    last.customer_id = "c".repeat(limits::SEARCHABLE_TEXT_BYTES);
+    last.entry = "é".repeat(limits::TEXT_BYTES / 2).into();
+    last.customer_id = "c".repeat(limits::SEARCHABLE_TEXT_BYTES).into();
 
     let versions = [first, last].map(|parts| RevisedOrder {
         revision: revision(1, i64::MAX.unsigned_abs()),
