@@ -60,7 +60,7 @@ impl Amount {
     }
 
     /// The amount as digits and how many of them stand after the point: `150.5` is 1505 and 1.
-    pub(crate) fn digits_and_scale(&self) -> (i64, u32) {
+    pub fn digits_and_scale(&self) -> (i64, u32) {
         let digits = i64::try_from(self.0.mantissa()).expect("an amount has at most 18 digits");
         (digits, self.0.scale())
     }

@@ -1,14 +1,12 @@
 //! The kinds of values that hold others: an object, and an array of objects.
 
-use std::fmt;
 use std::marker::PhantomData;
-
-use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::fault::{FaultList, Place};
 use super::json::first_elements;
-use super::kind::{Inspection, Kind, Seed, wrong_kind};
+use super::kind::{Inspection, Kind, wrong_kind};
 use super::object::Object;
+use super::reader::{GiveUp, Reader};
 use super::schema::FieldKind;
 
 /// An object within an order.
@@ -18,26 +16,11 @@ impl<T: Object> Kind for Nested<T> {
     type Value = T;
     const KIND: FieldKind = FieldKind::Object { fields: T::FIELDS };
 
-    fn read<'de, D: Deserializer<'de>>(from: D, unknown: &mut u32) -> Result<Option<T>, D::Error> {
-        struct ObjectVisitor<'a, T>(&'a mut u32, PhantomData<T>);
-
-        impl<'de, T: Object> Visitor<'de> for ObjectVisitor<'_, T> {
-            type Value = Option<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
-                T::read(map, self.0).map(Some)
-            }
-
-            fn visit_unit<E>(self) -> Result<Option<T>, E> {
-                Ok(None)
-            }
+    fn read(reader: &mut Reader<'_>, unknown: &mut u32) -> Result<Option<T>, GiveUp> {
+        if reader.null() {
+            return Ok(None);
         }
-
-        from.deserialize_any(ObjectVisitor(unknown, PhantomData))
+        T::read(reader, unknown).map(Some)
     }
 
     fn inspect(json: &str, _required: bool, place: &Place<'_>, seen: &mut Inspection) -> Option<T> {
@@ -76,34 +59,20 @@ impl<T: Object, const MAX_LEN: usize> Kind for List<T, MAX_LEN> {
         max_len: MAX_LEN,
     };
 
-    fn read<'de, D: Deserializer<'de>>(from: D, unknown: &mut u32) -> Result<Option<Vec<T>>, D::Error> {
-        struct ListVisitor<'a, T, const MAX_LEN: usize>(&'a mut u32, PhantomData<T>);
-
-        impl<'de, T: Object, const MAX_LEN: usize> Visitor<'de> for ListVisitor<'_, T, MAX_LEN> {
-            type Value = Option<Vec<T>>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Option<Vec<T>>, A::Error> {
-                let mut list = Vec::new();
-                while let Some(element) = elements.next_element_seed(Seed::<Nested<T>>::new(&mut *self.0))? {
-                    // One too many ends the pass, so that a message of a million costs no more memory than the limit.
-                    if list.len() == MAX_LEN {
-                        return Err(A::Error::custom("too many elements"));
-                    }
-                    list.push(element.ok_or_else(|| A::Error::custom("a null element"))?);
-                }
-                Ok(Some(list))
-            }
-
-            fn visit_unit<E>(self) -> Result<Option<Vec<T>>, E> {
-                Ok(None)
-            }
+    fn read(reader: &mut Reader<'_>, unknown: &mut u32) -> Result<Option<Vec<T>>, GiveUp> {
+        if reader.null() {
+            return Ok(None);
         }
-
-        from.deserialize_any(ListVisitor::<T, MAX_LEN>(unknown, PhantomData))
+        let mut list = Vec::new();
+        reader.array(|reader| {
+            // One too many ends the pass, so that a message of a million costs no more memory than the limit.
+            if list.len() == MAX_LEN {
+                return Err(GiveUp);
+            }
+            list.push(T::read(reader, unknown)?);
+            Ok(())
+        })?;
+        Ok(Some(list))
     }
 
     fn inspect(json: &str, _required: bool, place: &Place<'_>, seen: &mut Inspection) -> Option<Vec<T>> {

@@ -122,17 +122,37 @@ pub(super) fn first_elements(json: &str, most: usize) -> Result<(Vec<&RawValue>,
     Ok(elements)
 }
 
+/// How many bytes, from the first on, stand in a JSON string as they are.
+pub(super) fn plain_len(bytes: &[u8]) -> usize {
+    // Eight at a time: subtracting one borrows into the highest bit of a byte that is zero, and of no byte before it.
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHEST_BITS: u64 = ONES << 7;
+    let is_below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGHEST_BITS;
+    let is = |word: u64, byte: u8| is_below(word ^ (ONES * u64::from(byte)), 1);
+
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let special = is_below(word, 0x20) | is(word, b'"') | is(word, b'\\');
+        if special != 0 {
+            return 8 * index + special.trailing_zeros() as usize / 8;
+        }
+    }
+    let is_special = |byte: &u8| matches!(byte, ..0x20 | b'"' | b'\\');
+    bytes.len() - rest.len() + rest.iter().position(is_special).unwrap_or(rest.len())
+}
+
 /// Writes a JSON string as serde_json does: only what must be escaped is.
 pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut written = 0;
-    for (index, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&bytes[written..index]);
-        written = index + 1;
+    let mut rest = text.as_bytes();
+    loop {
+        let (plain, special) = rest.split_at(plain_len(rest));
+        out.extend_from_slice(plain);
+        let Some((&byte, after)) = special.split_first() else {
+            break;
+        };
+        rest = after;
         let short = match byte {
             b'"' | b'\\' => byte,
             0x08 => b'b',
@@ -148,7 +168,6 @@ pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
         };
         out.extend_from_slice(&[b'\\', short]);
     }
-    out.extend_from_slice(&bytes[written..]);
     out.push(b'"');
 }
 
@@ -198,6 +217,22 @@ mod tests {
                 String::from_utf8(out).unwrap(),
                 serde_json::to_string(text).unwrap()
             );
+        }
+    }
+
+    #[test]
+    fn plain_bytes_end_at_the_first_that_must_be_escaped() {
+        let plain: Vec<u8> = (0x20..=0xff).filter(|byte| !b"\"\\".contains(byte)).collect();
+        for byte in (0..0x20).chain(*b"\"\\") {
+            for len in 0..plain.len() {
+                let mut bytes = plain.clone();
+                assert_eq!(plain_len(&bytes[..len]), len);
+                bytes[len] = byte;
+                assert_eq!(plain_len(&bytes), len, "{byte:#x}");
+                // Also where the next is one, too.
+                bytes.insert(len + 1, 0);
+                assert_eq!(plain_len(&bytes), len, "{byte:#x}");
+            }
         }
     }
 

@@ -2,16 +2,12 @@
 //! [`compound`](super::compound).
 
 use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
 use std::str::FromStr;
-
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, Visitor};
-use serde_json::value::RawValue;
 
 use super::fault::{FaultList, Place, Reason};
 use super::json::{kind_of, unescape, write_decimal, write_string};
 use super::limits;
+use super::reader::{GiveUp, Reader};
 use super::schema::FieldKind;
 use crate::{Amount, AmountError, OrderUid, Text, UtcDateTime, UtcDateTimeError};
 
@@ -24,7 +20,7 @@ pub(super) trait Kind {
     const KIND: FieldKind;
 
     /// The first pass: reads a value, `None` for null, and gives up at the first fault. `unknown` counts unknown fields.
-    fn read<'de, D: Deserializer<'de>>(from: D, unknown: &mut u32) -> Result<Option<Self::Value>, D::Error>;
+    fn read(reader: &mut Reader<'_>, unknown: &mut u32) -> Result<Option<Self::Value>, GiveUp>;
 
     /// The second pass: looks at a value that is not null, adds all its faults, and gives the value where there is one.
     fn inspect(json: &str, required: bool, place: &Place<'_>, seen: &mut Inspection) -> Option<Self::Value>;
@@ -63,11 +59,11 @@ impl<S: Scalar> Kind for S {
     type Value = S::Value;
     const KIND: FieldKind = S::KIND;
 
-    fn read<'de, D: Deserializer<'de>>(from: D, _unknown: &mut u32) -> Result<Option<S::Value>, D::Error> {
-        match <&RawValue>::deserialize(from)?.get() {
-            "null" => Ok(None),
-            json => S::from_json(json).map(Some).map_err(D::Error::custom),
+    fn read(reader: &mut Reader<'_>, _unknown: &mut u32) -> Result<Option<S::Value>, GiveUp> {
+        if reader.null() {
+            return Ok(None);
         }
+        S::from_json(reader.scalar()?).map(Some).map_err(|_| GiveUp)
     }
 
     fn inspect(json: &str, _required: bool, place: &Place<'_>, seen: &mut Inspection) -> Option<S::Value> {
@@ -238,26 +234,11 @@ impl<const MAX_BYTES: usize> Kind for BoundedText<MAX_BYTES> {
     type Value = Text;
     const KIND: FieldKind = FieldKind::Text { max_bytes: MAX_BYTES };
 
-    fn read<'de, D: Deserializer<'de>>(from: D, _unknown: &mut u32) -> Result<Option<Text>, D::Error> {
-        struct TextVisitor;
-
-        impl Visitor<'_> for TextVisitor {
-            type Value = Option<Text>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Option<Text>, E> {
-                Ok(Some(text.into()))
-            }
-
-            fn visit_unit<E>(self) -> Result<Option<Text>, E> {
-                Ok(None)
-            }
+    fn read(reader: &mut Reader<'_>, _unknown: &mut u32) -> Result<Option<Text>, GiveUp> {
+        if reader.null() {
+            return Ok(None);
         }
-
-        from.deserialize_any(TextVisitor)
+        reader.string().map(|text| Some(text.into()))
     }
 
     fn inspect(json: &str, required: bool, place: &Place<'_>, seen: &mut Inspection) -> Option<Text> {
@@ -284,29 +265,12 @@ impl<const MAX_BYTES: usize> Kind for BoundedText<MAX_BYTES> {
                 format!("must have at most {MAX_BYTES} bytes, has {}", text.len()),
             );
         }
-        if text.contains('\0') {
+        if text.as_bytes().contains(&0) {
             faults.add(place, "must not contain NUL");
         }
     }
 
     fn write(text: &Text, out: &mut Vec<u8>) {
         write_string(text, out);
-    }
-}
-
-/// Reads a value of a kind in the first pass, where serde wants a value to begin from.
-pub(super) struct Seed<'a, K>(&'a mut u32, PhantomData<K>);
-
-impl<'a, K> Seed<'a, K> {
-    pub(super) fn new(unknown: &'a mut u32) -> Self {
-        Seed(unknown, PhantomData)
-    }
-}
-
-impl<'de, K: Kind> DeserializeSeed<'de> for Seed<'_, K> {
-    type Value = Option<K::Value>;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        K::read(from, self.0)
     }
 }

@@ -11,6 +11,7 @@ mod json;
 mod kind;
 pub mod limits;
 mod object;
+mod reader;
 mod schema;
 mod table;
 
@@ -18,6 +19,7 @@ use compound::Nested;
 use fault::{FaultList, Place};
 use kind::{Inspection, Kind, Scalar, Uid};
 use object::{Object, gather};
+use reader::Reader;
 
 pub use fault::{Fault, Faults};
 pub use schema::{Field, FieldKind};
@@ -79,9 +81,9 @@ fn first_pass(message: &[u8]) -> Option<Parsed> {
     // Both passes read text, so that they agree on what is not UTF-8 even where the value itself is read over.
     let text = str::from_utf8(message).ok()?;
     let mut unknown_fields = 0;
-    let mut json = serde_json::Deserializer::from_str(text);
-    let parts = Nested::<OrderParts>::read(&mut json, &mut unknown_fields).ok()??;
-    json.end().ok()?;
+    let mut reader = Reader::new(text);
+    let parts = OrderParts::read(&mut reader, &mut unknown_fields).ok()?;
+    reader.end().ok()?;
     let order = Order::new(parts).ok()?;
     Some(Parsed {
         order,

@@ -1,20 +1,20 @@
 //! Objects as tables of fields, and what follows from such a table: both passes, the rules and the writer.
 
-use serde::de::MapAccess;
 use serde_json::value::RawValue;
 
 use super::fault::{FaultList, Place};
 use super::json::for_each_field;
 use super::kind::{Inspection, Kind};
-use super::schema::Field;
+use super::reader::{GiveUp, Reader};
+use super::schema::{Field, row_of};
 
 /// An object of the wire format. [`object!`] writes the implementation from a table.
 pub(super) trait Object: Sized {
     /// The table, in the canonical order.
     const FIELDS: &'static [Field];
 
-    /// The first pass, within the object.
-    fn read<'de, A: MapAccess<'de>>(map: A, unknown: &mut u32) -> Result<Self, A::Error>;
+    /// The first pass.
+    fn read(reader: &mut Reader<'_>, unknown: &mut u32) -> Result<Self, GiveUp>;
 
     /// The second pass, over the object's text.
     fn inspect(json: &str, place: &Place<'_>, seen: &mut Inspection) -> Option<Self>;
@@ -74,18 +74,13 @@ pub(super) fn gather<'de>(
 ) -> (Vec<Given<'de>>, u32, Result<(), serde_json::Error>) {
     let mut given = vec![Given::default(); fields.len()];
     let mut unknown = 0;
-    let end = for_each_field(json, |name, value| {
-        let row = fields
-            .iter()
-            .position(|field| field.name == name || field.other_names.contains(&name));
-        match row {
-            Some(row) => {
-                given[row].times += 1;
-                given[row].value = Some(value);
-            }
-            None if ignored.contains(&name) => {}
-            None => unknown += 1,
+    let end = for_each_field(json, |name, value| match row_of(fields, name) {
+        Some(row) => {
+            given[row].times += 1;
+            given[row].value = Some(value);
         }
+        None if ignored.contains(&name) => {}
+        None => unknown += 1,
     });
     (given, unknown, end)
 }
@@ -138,24 +133,24 @@ macro_rules! object {
                 },)+
             ];
 
-            fn read<'de, A: MapAccess<'de>>(mut map: A, unknown: &mut u32) -> Result<Self, A::Error> {
-                $(let mut $field = None;)+
-                while let Some(Name(name)) = map.next_key()? {
-                    let name = &*name;
-                    $(if name == stringify!($field) $(|| name == stringify!($other))* {
-                        if $field.is_some() {
-                            return Err(A::Error::custom("given twice"));
-                        }
-                        $field = Some(map.next_value_seed(Seed::<$kind>::new(unknown))?);
-                        continue;
-                    })+
-                    map.next_value::<IgnoredAny>()?;
-                    if !$ignored.contains(&name) {
-                        *unknown += 1;
-                    }
+            fn read(reader: &mut Reader<'_>, unknown: &mut u32) -> Result<Self, GiveUp> {
+                #[expect(non_camel_case_types, reason = "they are the names of the fields")]
+                enum Row {
+                    $($field,)+
                 }
+
+                $(let mut $field = None;)+
+                reader.object(Self::FIELDS, $ignored, unknown, |reader, row, unknown| {
+                    $(if row == Row::$field as usize {
+                        if $field.is_some() {
+                            return Err(GiveUp);
+                        }
+                        $field = Some(<$kind as Kind>::read(reader, unknown)?);
+                    })+
+                    Ok(())
+                })?;
                 Ok($type {
-                    $($field: $presence::settle($field.flatten()).ok_or_else(|| A::Error::custom("missing"))?,)+
+                    $($field: $presence::settle($field.flatten()).ok_or(GiveUp)?,)+
                 })
             }
 

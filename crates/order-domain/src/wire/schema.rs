@@ -13,6 +13,13 @@ pub struct Field {
     pub kind: FieldKind,
 }
 
+/// The row of the field that is read under this name.
+pub(super) fn row_of(fields: &[Field], name: &str) -> Option<usize> {
+    fields
+        .iter()
+        .position(|field| field.name == name || field.other_names.contains(&name))
+}
+
 /// What the values of a field are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldKind {

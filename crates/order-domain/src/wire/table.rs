@@ -2,16 +2,14 @@
 //!
 //! From it follow the reader's two passes, the rules, the writer, and whatever describes the format to others.
 
-use serde::de::{Error as _, IgnoredAny, MapAccess};
-
 use super::compound::{List, Nested};
 use super::fault::{FaultList, Place};
-use super::json::Name;
 use super::kind::{
-    Inspection, Int32, Int64, Kind, Moment, Money, PlainText, SearchableText, Seed, Uid, UnixSeconds,
+    Inspection, Int32, Int64, Kind, Moment, Money, PlainText, SearchableText, Uid, UnixSeconds,
 };
 use super::limits;
 use super::object::{Object, Optional, Presence, Required, gather, inspect_field, object};
+use super::reader::{GiveUp, Reader};
 use super::schema::Field;
 use crate::{Delivery, Item, OrderParts, Payment};
 
