@@ -1,10 +1,10 @@
 //! A batch turned into columns, one array each, as the statements that store it take them.
 
 use order_domain::{Amount, DeadLetter, Item, Order, RevisedOrder, Revision};
-use rust_decimal::Decimal;
 use tokio_postgres::types::ToSql;
 
 use crate::failure::Failure;
+use crate::numeric::Numeric;
 use crate::timestamptz::Micros;
 
 /// The parameters of a statement, in the order of its numbers.
@@ -141,12 +141,12 @@ pub(crate) struct Payments<'a> {
     request_id: Vec<&'a str>,
     currency: Vec<&'a str>,
     provider: Vec<&'a str>,
-    amount: Vec<Decimal>,
+    amount: Vec<Numeric>,
     payment_dt: Vec<i64>,
     bank: Vec<&'a str>,
-    delivery_cost: Vec<Decimal>,
-    goods_total: Vec<Decimal>,
-    custom_fee: Vec<Decimal>,
+    delivery_cost: Vec<Numeric>,
+    goods_total: Vec<Numeric>,
+    custom_fee: Vec<Numeric>,
 }
 
 impl<'a> Payments<'a> {
@@ -154,7 +154,7 @@ impl<'a> Payments<'a> {
         let amounts = |field: fn(&Order) -> Amount| {
             orders
                 .iter()
-                .map(|version| field(&version.order).as_decimal())
+                .map(|version| Numeric(field(&version.order)))
                 .collect::<Vec<_>>()
         };
         Payments {
@@ -202,12 +202,12 @@ pub(crate) struct Items<'a> {
     position: Vec<i32>,
     chrt_id: Vec<i64>,
     track_number: Vec<&'a str>,
-    price: Vec<Decimal>,
+    price: Vec<Numeric>,
     rid: Vec<&'a str>,
     name: Vec<&'a str>,
     sale: Vec<i32>,
     size: Vec<&'a str>,
-    total_price: Vec<Decimal>,
+    total_price: Vec<Numeric>,
     nm_id: Vec<i64>,
     brand: Vec<&'a str>,
     status: Vec<i32>,
@@ -235,12 +235,12 @@ impl<'a> Items<'a> {
     fn push(&mut self, item: &'a Item) {
         self.chrt_id.push(item.chrt_id);
         self.track_number.push(&item.track_number);
-        self.price.push(item.price.as_decimal());
+        self.price.push(Numeric(item.price));
         self.rid.push(&item.rid);
         self.name.push(&item.name);
         self.sale.push(item.sale);
         self.size.push(&item.size);
-        self.total_price.push(item.total_price.as_decimal());
+        self.total_price.push(Numeric(item.total_price));
         self.nm_id.push(item.nm_id);
         self.brand.push(&item.brand);
         self.status.push(item.status);

@@ -8,6 +8,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::columns::{document_bytes, sequence};
 use crate::failure::Failure;
+use crate::numeric::Numeric;
 use crate::timestamptz::Micros;
 
 /// From how many bytes on rows are sent. Small, so that what was sent makes room for the next rows while it is still in a cache.
@@ -176,7 +177,7 @@ impl Rows {
     }
 
     fn numeric(&mut self, value: Amount) -> Result<(), Failure> {
-        self.sized(&value.as_decimal(), &Type::NUMERIC)
+        self.sized(&Numeric(value), &Type::NUMERIC)
     }
 
     fn sized(&mut self, value: &impl ToSql, kind: &Type) -> Result<(), Failure> {

@@ -1,20 +1,52 @@
-//! `numeric` read back as an amount.
+//! Amounts as `numeric`, and back.
 
 use std::error::Error;
 
+use bytes::{BufMut, BytesMut};
 use order_domain::Amount;
-use tokio_postgres::types::{FromSql, Type, accepts};
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 
 /// An amount as a column of type `numeric`.
 ///
-/// A type of our own, because an amount is read ten times in an order of three items, and a decimal for any `numeric` takes several
-/// times as long to read.
+/// A type of our own, because an order of three items has ten amounts, and a decimal for any `numeric` takes several times as long to
+/// read and to write.
+///
+/// It travels as: how many digits to the base of 10,000 there are, the exponent of the first, the sign, and how many decimal places are
+/// to be shown, which says nothing about the value; then the digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Numeric(pub(crate) Amount);
 
+impl ToSql for Numeric {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        let (amount, scale) = self.0.digits_and_scale();
+        let one = 10_u64.pow(scale);
+        let mut whole = amount.unsigned_abs() / one;
+        // The last digit is the fraction: an amount has four decimal places at most.
+        let mut digits = [0; 6];
+        digits[5] = (amount.unsigned_abs() % one * 10_u64.pow(4 - scale)) as i16;
+        for digit in digits[..5].iter_mut().rev() {
+            *digit = (whole % 10_000) as i16;
+            whole /= 10_000;
+        }
+        let first = digits.iter().position(|digit| *digit != 0);
+        let last = digits.iter().rposition(|digit| *digit != 0);
+        let (exponent, digits) = match first.zip(last) {
+            Some((first, last)) => (4 - first as i16, &digits[first..=last]),
+            None => (0, &[][..]),
+        };
+        out.put_i16(digits.len() as i16);
+        out.put_i16(exponent);
+        out.put_i16(if amount < 0 { 0x4000 } else { 0 });
+        out.put_i16(scale as i16);
+        digits.iter().for_each(|digit| out.put_i16(*digit));
+        Ok(IsNull::No)
+    }
+
+    accepts!(NUMERIC);
+    to_sql_checked!();
+}
+
 impl<'a> FromSql<'a> for Numeric {
-    /// How many digits to the base of 10,000 there are, the exponent of the first, the sign, and how many decimal places are to be
-    /// shown, which says nothing about the value; then the digits.
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
         let mut words = raw
             .chunks_exact(2)
@@ -43,11 +75,8 @@ impl<'a> FromSql<'a> for Numeric {
 
 #[cfg(test)]
 mod tests {
-    use bytes::BytesMut;
-    use rust_decimal::Decimal;
-    use tokio_postgres::types::ToSql;
-
     use super::*;
+    use rust_decimal::Decimal;
 
     fn read(raw: &[u8]) -> Option<Amount> {
         Numeric::from_sql(&Type::NUMERIC, raw)
@@ -81,6 +110,9 @@ mod tests {
                 decimal.to_sql(&Type::NUMERIC, &mut raw).expect("written");
                 assert_eq!(read(&raw), Some(amount), "{text}");
             }
+            let mut raw = BytesMut::new();
+            Numeric(amount).to_sql(&Type::NUMERIC, &mut raw).expect("written");
+            assert_eq!(read(&raw), Some(amount), "{text}");
         }
     }
 
