@@ -37,8 +37,44 @@ impl<'a> Versions<'a> {
     }
 }
 
-/// The other columns of `orders`.
-pub(crate) struct Orders<'a> {
+/// All other columns of the four tables.
+pub(crate) struct Columns<'a> {
+    orders: Orders<'a>,
+    delivery: Deliveries<'a>,
+    payment: Payments<'a>,
+    items: Items<'a>,
+}
+
+impl<'a> Columns<'a> {
+    pub(crate) fn of(orders: &[&'a RevisedOrder]) -> Self {
+        Columns {
+            orders: Orders::of(orders),
+            delivery: Deliveries::of(orders),
+            payment: Payments::of(orders),
+            items: Items::of(orders),
+        }
+    }
+
+    /// The columns of the versions, then these.
+    pub(crate) fn parameters<'p>(&'p self, versions: &'p Versions<'_>) -> Parameters<'p> {
+        let mut parameters = versions.parameters();
+        self.orders.add_to(&mut parameters);
+        self.delivery.add_to(&mut parameters);
+        self.payment.add_to(&mut parameters);
+        self.items.add_to(&mut parameters);
+        parameters
+    }
+
+    /// The columns of the versions, then how many items each has.
+    pub(crate) fn item_counts<'p>(&'p self, versions: &'p Versions<'_>) -> Parameters<'p> {
+        let mut parameters = versions.parameters();
+        parameters.push(&self.items.counts);
+        parameters
+    }
+}
+
+/// The columns of `orders`, without those of its version.
+struct Orders<'a> {
     track_number: Vec<&'a str>,
     entry: Vec<&'a str>,
     locale: Vec<&'a str>,
@@ -53,7 +89,7 @@ pub(crate) struct Orders<'a> {
 }
 
 impl<'a> Orders<'a> {
-    pub(crate) fn of(orders: &[&'a RevisedOrder]) -> Self {
+    fn of(orders: &[&'a RevisedOrder]) -> Self {
         Orders {
             track_number: texts(orders, |order| &order.track_number),
             entry: texts(orders, |order| &order.entry),
@@ -75,9 +111,7 @@ impl<'a> Orders<'a> {
         }
     }
 
-    /// Those of the versions, then these.
-    pub(crate) fn parameters<'p>(&'p self, versions: &'p Versions<'_>) -> Parameters<'p> {
-        let mut parameters = versions.parameters();
+    fn add_to<'p>(&'p self, parameters: &mut Parameters<'p>) {
         parameters.extend_from_slice(&[
             &self.track_number as _,
             &self.entry,
@@ -91,12 +125,11 @@ impl<'a> Orders<'a> {
             &self.oof_shard,
             &self.document_bytes,
         ]);
-        parameters
     }
 }
 
 /// The columns of `delivery`.
-pub(crate) struct Deliveries<'a> {
+struct Deliveries<'a> {
     name: Vec<&'a str>,
     phone: Vec<&'a str>,
     zip: Vec<&'a str>,
@@ -107,7 +140,7 @@ pub(crate) struct Deliveries<'a> {
 }
 
 impl<'a> Deliveries<'a> {
-    pub(crate) fn of(orders: &[&'a RevisedOrder]) -> Self {
+    fn of(orders: &[&'a RevisedOrder]) -> Self {
         Deliveries {
             name: texts(orders, |order| &order.delivery.name),
             phone: texts(orders, |order| &order.delivery.phone),
@@ -119,9 +152,7 @@ impl<'a> Deliveries<'a> {
         }
     }
 
-    /// Those of the versions, then these.
-    pub(crate) fn parameters<'p>(&'p self, versions: &'p Versions<'_>) -> Parameters<'p> {
-        let mut parameters = versions.parameters();
+    fn add_to<'p>(&'p self, parameters: &mut Parameters<'p>) {
         parameters.extend_from_slice(&[
             &self.name as _,
             &self.phone,
@@ -131,12 +162,11 @@ impl<'a> Deliveries<'a> {
             &self.region,
             &self.email,
         ]);
-        parameters
     }
 }
 
 /// The columns of `payment`.
-pub(crate) struct Payments<'a> {
+struct Payments<'a> {
     transaction: Vec<&'a str>,
     request_id: Vec<&'a str>,
     currency: Vec<&'a str>,
@@ -150,7 +180,7 @@ pub(crate) struct Payments<'a> {
 }
 
 impl<'a> Payments<'a> {
-    pub(crate) fn of(orders: &[&'a RevisedOrder]) -> Self {
+    fn of(orders: &[&'a RevisedOrder]) -> Self {
         let amounts = |field: fn(&Order) -> Amount| {
             orders
                 .iter()
@@ -174,9 +204,7 @@ impl<'a> Payments<'a> {
         }
     }
 
-    /// Those of the versions, then these.
-    pub(crate) fn parameters<'p>(&'p self, versions: &'p Versions<'_>) -> Parameters<'p> {
-        let mut parameters = versions.parameters();
+    fn add_to<'p>(&'p self, parameters: &mut Parameters<'p>) {
         parameters.extend_from_slice(&[
             &self.transaction as _,
             &self.request_id,
@@ -189,15 +217,14 @@ impl<'a> Payments<'a> {
             &self.goods_total,
             &self.custom_fee,
         ]);
-        parameters
     }
 }
 
 /// The columns of `items`.
 #[derive(Default)]
-pub(crate) struct Items<'a> {
-    /// The place of its order in the batch, counted from 1.
-    place: Vec<i32>,
+struct Items<'a> {
+    /// How many each order has.
+    counts: Vec<i32>,
     order_uid: Vec<&'a str>,
     position: Vec<i32>,
     chrt_id: Vec<i64>,
@@ -214,22 +241,19 @@ pub(crate) struct Items<'a> {
 }
 
 impl<'a> Items<'a> {
-    pub(crate) fn of(orders: &[&'a RevisedOrder]) -> Self {
+    fn of(orders: &[&'a RevisedOrder]) -> Self {
         let mut columns = Items::default();
-        for (place, version) in (1..).zip(orders) {
+        for version in orders {
+            let mut count = 0;
             for (position, item) in (0..).zip(&version.order.items) {
-                columns.place.push(place);
+                count += 1;
                 columns.order_uid.push(version.order.order_uid.as_str());
                 columns.position.push(position);
                 columns.push(item);
             }
+            columns.counts.push(count);
         }
         columns
-    }
-
-    /// Whether no order of the batch has items.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.place.is_empty()
     }
 
     fn push(&mut self, item: &'a Item) {
@@ -246,12 +270,9 @@ impl<'a> Items<'a> {
         self.status.push(item.status);
     }
 
-    /// Those of the versions, then these.
-    pub(crate) fn parameters<'p>(&'p self, versions: &'p Versions<'_>) -> Parameters<'p> {
-        let mut parameters = versions.parameters();
+    fn add_to<'p>(&'p self, parameters: &mut Parameters<'p>) {
         parameters.extend_from_slice(&[
-            &self.place as _,
-            &self.order_uid,
+            &self.order_uid as _,
             &self.position,
             &self.chrt_id,
             &self.track_number,
@@ -265,7 +286,6 @@ impl<'a> Items<'a> {
             &self.brand,
             &self.status,
         ]);
-        parameters
     }
 }
 

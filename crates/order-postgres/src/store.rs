@@ -16,7 +16,7 @@ use order_domain::{Batch, LogCursor, OrderUid, RevisedOrder, Revision, StoreOutc
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Error, Row, Statement};
 
-use crate::columns::{Deliveries, Items, LetterKeys, Letters, Orders, Parameters, Payments, Versions};
+use crate::columns::{Columns, LetterKeys, Letters, Parameters, Versions};
 use crate::copy::TABLES;
 use crate::failure::Failure;
 use crate::rows::{get, revision};
@@ -52,32 +52,70 @@ impl Shared {
 /// there, and the count begins anew: few are, however new and stored orders alternate.
 const EXPECTED_AFTER: u32 = 8;
 
-/// Stores the newer of two versions, and answers which orders that changed.
+/// Stores the newer of two versions, with the parts of exactly those orders, and answers which orders that changed.
 ///
 /// The rows come sorted by key, so that batches stored side by side lock them in one order and cannot deadlock.
-const UPSERT_ORDERS: &str = "
-    INSERT INTO orders AS stored (
-        order_uid, published_at, sequence, track_number, entry, locale, internal_signature, customer_id, delivery_service,
-        shardkey, sm_id, date_created, oof_shard, document_bytes)
-    SELECT * FROM unnest(
-        $1::text[], $2::timestamptz[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-        $10::text[], $11::integer[], $12::timestamptz[], $13::text[], $14::integer[])
-    ON CONFLICT (order_uid) DO UPDATE SET
-        (published_at, sequence, track_number, entry, locale, internal_signature, customer_id, delivery_service,
-         shardkey, sm_id, date_created, oof_shard, document_bytes, stored_at)
-      = (excluded.published_at, excluded.sequence, excluded.track_number, excluded.entry, excluded.locale,
-         excluded.internal_signature, excluded.customer_id, excluded.delivery_service, excluded.shardkey, excluded.sm_id,
-         excluded.date_created, excluded.oof_shard, excluded.document_bytes, now())
-    WHERE (stored.published_at, stored.sequence) < (excluded.published_at, excluded.sequence)
-    RETURNING order_uid";
+///
+/// It is one statement, since in a small batch what a statement costs in itself is most of its price. Columns are unnested side by side
+/// in a list of results, not `FROM unnest(…)`, which writes each of them to a store of its own first. And `IS TRUE` keeps the question which
+/// orders changed out of the hands of the planner: it is answered from a hash table. A join of the two lists may compare each item
+/// with each order, since nobody knows beforehand how long they are.
+const STORE_ORDERS: &str = "
+    WITH changed AS (
+        INSERT INTO orders AS stored (
+            order_uid, published_at, sequence, track_number, entry, locale, internal_signature, customer_id, delivery_service,
+            shardkey, sm_id, date_created, oof_shard, document_bytes)
+        SELECT unnest($1::text[]), unnest($2::timestamptz[]), unnest($3::bigint[]), unnest($4::text[]), unnest($5::text[]),
+            unnest($6::text[]), unnest($7::text[]), unnest($8::text[]), unnest($9::text[]), unnest($10::text[]),
+            unnest($11::integer[]), unnest($12::timestamptz[]), unnest($13::text[]), unnest($14::integer[])
+        ON CONFLICT (order_uid) DO UPDATE SET
+            (published_at, sequence, track_number, entry, locale, internal_signature, customer_id, delivery_service,
+             shardkey, sm_id, date_created, oof_shard, document_bytes, stored_at)
+          = (excluded.published_at, excluded.sequence, excluded.track_number, excluded.entry, excluded.locale,
+             excluded.internal_signature, excluded.customer_id, excluded.delivery_service, excluded.shardkey, excluded.sm_id,
+             excluded.date_created, excluded.oof_shard, excluded.document_bytes, now())
+        WHERE (stored.published_at, stored.sequence) < (excluded.published_at, excluded.sequence)
+        RETURNING order_uid
+    ), delivered AS (
+        INSERT INTO delivery (order_uid, name, phone, zip, city, address, region, email)
+        SELECT * FROM (
+            SELECT unnest($1::text[]) AS order_uid, unnest($15::text[]), unnest($16::text[]), unnest($17::text[]),
+                unnest($18::text[]), unnest($19::text[]), unnest($20::text[]), unnest($21::text[])) AS batch
+        WHERE (order_uid IN (SELECT order_uid FROM changed)) IS TRUE
+        ON CONFLICT (order_uid) DO UPDATE SET (name, phone, zip, city, address, region, email)
+          = (excluded.name, excluded.phone, excluded.zip, excluded.city, excluded.address, excluded.region, excluded.email)
+    ), paid AS (
+        INSERT INTO payment (
+            order_uid, transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost, goods_total,
+            custom_fee)
+        SELECT * FROM (
+            SELECT unnest($1::text[]) AS order_uid, unnest($22::text[]), unnest($23::text[]), unnest($24::text[]),
+                unnest($25::text[]), unnest($26::numeric[]), unnest($27::bigint[]), unnest($28::text[]), unnest($29::numeric[]),
+                unnest($30::numeric[]), unnest($31::numeric[])) AS batch
+        WHERE (order_uid IN (SELECT order_uid FROM changed)) IS TRUE
+        ON CONFLICT (order_uid) DO UPDATE SET
+            (transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost, goods_total, custom_fee)
+          = (excluded.transaction, excluded.request_id, excluded.currency, excluded.provider, excluded.amount,
+             excluded.payment_dt, excluded.bank, excluded.delivery_cost, excluded.goods_total, excluded.custom_fee)
+    ), filled AS (
+        INSERT INTO items (
+            order_uid, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status)
+        SELECT * FROM (
+            SELECT unnest($32::text[]) AS order_uid, unnest($33::integer[]), unnest($34::bigint[]), unnest($35::text[]),
+                unnest($36::numeric[]), unnest($37::text[]), unnest($38::text[]), unnest($39::integer[]), unnest($40::text[]),
+                unnest($41::numeric[]), unnest($42::bigint[]), unnest($43::text[]), unnest($44::integer[])) AS batch
+        WHERE (order_uid IN (SELECT order_uid FROM changed)) IS TRUE
+        ON CONFLICT (order_uid, position) DO UPDATE SET
+            (chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status)
+          = (excluded.chrt_id, excluded.track_number, excluded.price, excluded.rid, excluded.name, excluded.sale,
+             excluded.size, excluded.total_price, excluded.nm_id, excluded.brand, excluded.status)
+    )
+    SELECT order_uid FROM changed";
 
 /// Whether this transaction wrote the row of `orders` that has the version in `batch`.
 ///
 /// `xmin` names the transaction that wrote a row. It leaves out the versions that were stored before, so that a batch delivered
 /// again writes nothing. The revision is compared as well, because transaction numbers come round again after 2³² of them.
-///
-/// Each statement asks for itself, instead of being part of one that begins with the upsert: a statement sees what was committed
-/// when it began, and the upsert may have waited for a batch that added items which then have to be removed.
 macro_rules! changed {
     () => {
         " orders.order_uid = batch.order_uid
@@ -86,64 +124,18 @@ macro_rules! changed {
     };
 }
 
-const UPSERT_DELIVERY: &str = concat!(
-    "INSERT INTO delivery (order_uid, name, phone, zip, city, address, region, email)
-     SELECT batch.order_uid, name, phone, zip, city, address, region, email
-     FROM unnest(
-         $1::text[], $2::timestamptz[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-         $9::text[], $10::text[])
-         AS batch (order_uid, published_at, sequence, name, phone, zip, city, address, region, email)
-     JOIN orders ON ",
-    changed!(),
-    "ON CONFLICT (order_uid) DO UPDATE SET (name, phone, zip, city, address, region, email)
-       = (excluded.name, excluded.phone, excluded.zip, excluded.city, excluded.address, excluded.region, excluded.email)"
-);
-
-const UPSERT_PAYMENT: &str = concat!(
-    "INSERT INTO payment (
-         order_uid, transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost, goods_total, custom_fee)
-     SELECT batch.order_uid, transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost,
-         goods_total, custom_fee
-     FROM unnest(
-         $1::text[], $2::timestamptz[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::numeric[],
-         $9::bigint[], $10::text[], $11::numeric[], $12::numeric[], $13::numeric[])
-         AS batch (order_uid, published_at, sequence, transaction, request_id, currency, provider, amount, payment_dt, bank,
-             delivery_cost, goods_total, custom_fee)
-     JOIN orders ON ",
-    changed!(),
-    "ON CONFLICT (order_uid) DO UPDATE SET
-         (transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost, goods_total, custom_fee)
-       = (excluded.transaction, excluded.request_id, excluded.currency, excluded.provider, excluded.amount,
-          excluded.payment_dt, excluded.bank, excluded.delivery_cost, excluded.goods_total, excluded.custom_fee)"
-);
-
+/// Removes the items that the version before had and this one does not.
+///
+/// A statement of its own: one sees what was committed when it began, and [`STORE_ORDERS`] may have waited for a batch that added
+/// items which have to be removed now.
 const REMOVE_ITEMS: &str = concat!(
     "DELETE FROM items
-     USING unnest($1::text[], $2::timestamptz[], $3::bigint[]) AS batch (order_uid, published_at, sequence)
+     USING (
+         SELECT unnest($1::text[]) AS order_uid, unnest($2::timestamptz[]) AS published_at, unnest($3::bigint[]) AS sequence,
+             unnest($4::integer[]) AS items) AS batch
      JOIN orders ON ",
     changed!(),
-    "WHERE items.order_uid = orders.order_uid"
-);
-
-/// Which orders changed is put into an array, where an item looks its order up by its place in the batch. A join of the two lists
-/// would compare each item with each order: the planner cannot know how long they are.
-const INSERT_ITEMS: &str = concat!(
-    "INSERT INTO items (
-         order_uid, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status)
-     SELECT item.order_uid, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status
-     FROM (
-         SELECT array_agg(orders.order_uid IS NOT NULL ORDER BY place) AS by_place
-         FROM unnest($1::text[], $2::timestamptz[], $3::bigint[])
-             WITH ORDINALITY AS batch (order_uid, published_at, sequence, place)
-         LEFT JOIN orders ON ",
-    changed!(),
-    ") AS changed
-     CROSS JOIN unnest(
-         $4::integer[], $5::text[], $6::integer[], $7::bigint[], $8::text[], $9::numeric[], $10::text[], $11::text[],
-         $12::integer[], $13::text[], $14::numeric[], $15::bigint[], $16::text[], $17::integer[])
-         AS item (place, order_uid, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand,
-             status)
-     WHERE changed.by_place[item.place]"
+    "WHERE items.order_uid = orders.order_uid AND items.position >= batch.items"
 );
 
 /// What is known of a dead letter already, that it was discarded say, stays.
@@ -158,24 +150,28 @@ const MARK_REPLAYED: &str = "
     UPDATE dead_letters SET state = 'replayed'
     WHERE (published_at, sequence) IN (SELECT * FROM unnest($1::timestamptz[], $2::bigint[]))";
 
-/// Held until the commit is visible: the transaction ends before its locks are released.
-const LOCK_LOG: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
-
+/// Takes the log's lock, and then a place in the log: the row to insert, of which the place is drawn for, is not there before the lock is.
+/// It is held until the commit is visible, since a transaction ends before its locks are released.
+///
 /// What was copied changed without asking: a copy that meets a stored order fails.
 const APPEND_TO_LOG: &str = concat!(
-    "WITH entry AS (
+    "WITH locked AS MATERIALIZED (
+         SELECT pg_advisory_xact_lock(hashtextextended($7, 0))
+     ), entry AS (
          INSERT INTO commit_log (changes, order_uids, published_at, sequences)
          SELECT count(*), array_agg(order_uid), array_agg(published_at), array_agg(sequence)
-         FROM (
-             SELECT batch.* FROM unnest($1::text[], $2::timestamptz[], $3::bigint[]) AS batch (order_uid, published_at, sequence)
+         FROM locked, (
+             SELECT batch.* FROM (
+                 SELECT unnest($1::text[]) AS order_uid, unnest($2::timestamptz[]) AS published_at,
+                     unnest($3::bigint[]) AS sequence) AS batch
              JOIN orders ON ",
     changed!(),
     "        UNION ALL
-             SELECT * FROM unnest($4::text[], $5::timestamptz[], $6::bigint[])
+             SELECT unnest($4::text[]), unnest($5::timestamptz[]), unnest($6::bigint[])
          ) AS changed
          HAVING count(*) > 0
          RETURNING position, mark)
-     SELECT position, mark, pg_notify($7, position::text) FROM entry"
+     SELECT position, mark, pg_notify($8, position::text) FROM entry"
 );
 
 const STORED_REVISIONS: &str =
@@ -184,39 +180,27 @@ const STORED_REVISIONS: &str =
 /// The statements of a batch, prepared on one connection.
 struct Prepared {
     orders: Statement,
-    delivery: Statement,
-    payment: Statement,
     remove_items: Statement,
-    items: Statement,
     dead_letters: Statement,
     replayed: Statement,
-    lock: Statement,
     log: Statement,
 }
 
 impl Prepared {
     async fn on(client: &ClientWrapper) -> Result<Self, Error> {
         let on = |statement| client.prepare_cached(statement);
-        let (orders, delivery, payment, remove_items, items, dead_letters, replayed, lock, log) = try_join!(
-            on(UPSERT_ORDERS),
-            on(UPSERT_DELIVERY),
-            on(UPSERT_PAYMENT),
+        let (orders, remove_items, dead_letters, replayed, log) = try_join!(
+            on(STORE_ORDERS),
             on(REMOVE_ITEMS),
-            on(INSERT_ITEMS),
             on(INSERT_DEAD_LETTERS),
             on(MARK_REPLAYED),
-            on(LOCK_LOG),
             on(APPEND_TO_LOG),
         )?;
         Ok(Prepared {
             orders,
-            delivery,
-            payment,
             remove_items,
-            items,
             dead_letters,
             replayed,
-            lock,
             log,
         })
     }
@@ -270,8 +254,7 @@ async fn transact(
     others: &[&RevisedOrder],
 ) -> Result<Transaction, Failure> {
     let versions = Versions::of(others)?;
-    let (orders, deliveries) = (Orders::of(others), Deliveries::of(others));
-    let (payments, items) = (Payments::of(others), Items::of(others));
+    let columns = Columns::of(others);
     let (letters, replayed) = (
         Letters::of(batch.dead_letters())?,
         LetterKeys::of(batch.replayed())?,
@@ -279,7 +262,7 @@ async fn transact(
     let copied = Versions::of(new)?;
     let mut entry = versions.parameters();
     entry.extend(copied.parameters());
-    entry.push(&shared.channel);
+    entry.extend_from_slice(&[&shared.lock_key as _, &shared.channel]);
     let any_orders = !batch.orders().is_empty();
     let any_others = !others.is_empty();
     let any_letters = !batch.dead_letters().is_empty();
@@ -296,21 +279,22 @@ async fn transact(
     // A statement is sent when its future is first polled, and these are polled in this order without waiting for one another's
     // answers. So the rest of the transaction, its end included, is on its way before anything can interrupt: dropped half way,
     // it is decided all the same. After an error the server refuses the rest, and takes COMMIT as ROLLBACK.
-    let (begin, changed, delivery, payment, removed, inserted, dead, marked, locked, logged, commit) = join!(
+    let (begin, changed, removed, dead, marked, logged, commit) = join!(
         async {
             if new.is_empty() {
                 client.batch_execute("BEGIN").await?;
             }
             Ok::<_, Error>(())
         },
-        query_if(any_others, client, &of.orders, orders.parameters(&versions)),
-        query_if(any_others, client, &of.delivery, deliveries.parameters(&versions)),
-        query_if(any_others, client, &of.payment, payments.parameters(&versions)),
-        query_if(any_others, client, &of.remove_items, versions.parameters()),
-        query_if(!items.is_empty(), client, &of.items, items.parameters(&versions)),
+        query_if(any_others, client, &of.orders, columns.parameters(&versions)),
+        query_if(
+            any_others,
+            client,
+            &of.remove_items,
+            columns.item_counts(&versions)
+        ),
         query_if(any_letters, client, &of.dead_letters, letters.parameters()),
         query_if(any_replayed, client, &of.replayed, replayed.parameters()),
-        query_if(any_orders, client, &of.lock, vec![&shared.lock_key]),
         query_if(any_orders, client, &of.log, entry),
         async {
             #[cfg(feature = "failpoints")]
@@ -321,7 +305,7 @@ async fn transact(
     // The first error is the real one; those after it only say that the transaction was given up.
     begin?;
     let changed = changed?;
-    for answer in [delivery, payment, removed, inserted, dead, marked, locked] {
+    for answer in [removed, dead, marked] {
         answer?;
     }
     let logged = logged?;
