@@ -11,13 +11,13 @@ use order_domain::{CacheSize, OrderCache, OrderDocument, OrderUid, Revision};
 /// in two queues, its slot in the table, and what the allocator rounds up. Measured at 340 to 430, see the example `weigh`.
 const BYTES_AN_ENTRY: usize = 400;
 
-/// How many locks the keys share. Two that share one wait for each other less than a microsecond.
+/// How many locks the keys share. Two that share one only wait for each other.
 const LOCKS: usize = 256;
 
 /// An [`OrderCache`] on moka, bounded by bytes.
 ///
 /// Lookups take no lock. `put_if` and `drop_older` hold a lock that their key shares with few others, while they decide and act. Moka's own
-/// `and_compute_with` would do as well, but makes and enters a lock for each call, which doubles its price.
+/// `and_compute_with` would do as well, but makes a lock for each call and keeps it in a map meanwhile.
 #[derive(Debug)]
 pub struct MokaOrderCache {
     entries: Cache<OrderUid, Held>,

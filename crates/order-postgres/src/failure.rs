@@ -33,6 +33,15 @@ impl Failure {
         Failure::Other(reason.into())
     }
 
+    /// The same for somebody else who waited for what failed.
+    pub(crate) fn copy(&self) -> Self {
+        match self {
+            Failure::Unavailable(source) => Failure::unavailable(source.to_string()),
+            Failure::Rejected(source) => Failure::rejected(source.to_string()),
+            Failure::Other(source) => Failure::other(source.to_string()),
+        }
+    }
+
     /// A row that was read back and is not what we store: someone else wrote it.
     pub(crate) fn undecodable(error: impl Into<Source>) -> Self {
         Failure::Other(error.into())

@@ -17,6 +17,7 @@ mod migrations;
 mod numeric;
 mod pool;
 mod postgres;
+mod reads;
 mod repository;
 mod rows;
 mod settings;

@@ -92,6 +92,16 @@ impl Pool {
         })
     }
 
+    /// The runtime on which the connections live.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Counts someone who waited for a connection in vain before the pool was asked for one.
+    pub(crate) fn count_timeout(&self) {
+        self.instruments.timeouts.increment(1);
+    }
+
     fn must_open(&self) -> bool {
         let status = self.connections.status();
         status.available == 0 && status.size < status.max_size
@@ -105,13 +115,13 @@ impl Pool {
         }
     }
 
-    /// Tells how many connections there are now, and how many wait for one.
-    pub(crate) fn sample(&self) {
+    /// Tells how many connections there are now, and how many wait for one: those who asked the pool, and `others`.
+    pub(crate) fn sample(&self, others: usize) {
         let status = self.connections.status();
         let idle = status.available.min(status.size);
         self.instruments.idle.set(idle as f64);
         self.instruments.used.set((status.size - idle) as f64);
-        self.instruments.pending.set(status.waiting as f64);
+        self.instruments.pending.set((status.waiting + others) as f64);
     }
 
     /// Does a piece of work on a connection within `deadline`, waiting for the connection included.

@@ -9,6 +9,7 @@ use crate::connector::{Connector, Session, SetupError};
 use crate::dead_letters::PostgresDeadLetters;
 use crate::listener::Listener;
 use crate::pool::{Pool, PoolSize};
+use crate::reads::{Limits, Reads};
 use crate::repository::PostgresOrderRepository;
 use crate::settings::PostgresSettings;
 use crate::store::Shared;
@@ -65,6 +66,14 @@ impl PostgresStore {
         Ok(PostgresStore {
             orders: Arc::new(PostgresOrderRepository {
                 ingest,
+                reads: Reads::new(
+                    Arc::clone(&read),
+                    Limits {
+                        statements: settings.read_connections.get(),
+                        wait: settings.read_queue_timeout,
+                        deadline: settings.read_deadline,
+                    },
+                ),
                 read: Arc::clone(&read),
                 shared: Shared {
                     lock_key: settings.commit_lock().to_owned(),
@@ -91,9 +100,9 @@ impl PostgresStore {
 
     /// Tells the metrics how many connections there are now. To be called when they are about to be read.
     pub fn sample_pools(&self) {
-        for pool in [&self.orders.ingest, &self.orders.read, &self.commit_log.pool] {
-            pool.sample();
-        }
+        self.orders.ingest.sample(0);
+        self.orders.read.sample(self.orders.reads.waiting());
+        self.commit_log.pool.sample(0);
     }
 
     /// The orders.

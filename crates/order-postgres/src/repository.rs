@@ -9,24 +9,16 @@ use order_domain::{
     RepositoryError, StoreReport,
 };
 
-use crate::failure::Failure;
 use crate::pool::{Lent, Pool};
-use crate::rows::{parts_of_orders, whole_order, whole_order_columns};
+use crate::reads::{self, Reads};
 use crate::store::{self, Shared};
 use crate::{bulk, lists};
-
-const FIND: &str = concat!(
-    "SELECT ",
-    whole_order_columns!(),
-    " FROM orders",
-    parts_of_orders!(),
-    "WHERE orders.order_uid = $1"
-);
 
 /// [`OrderRepository`] on PostgreSQL. Storing and reading use connections of their own each, so that neither starves the other.
 pub struct PostgresOrderRepository {
     pub(crate) ingest: Arc<Pool>,
     pub(crate) read: Arc<Pool>,
+    pub(crate) reads: Arc<Reads>,
     pub(crate) shared: Shared,
     pub(crate) batch_deadline: Duration,
     pub(crate) read_deadline: Duration,
@@ -35,7 +27,7 @@ pub struct PostgresOrderRepository {
 
 impl PostgresOrderRepository {
     /// The statement that finds an order by its uid, `$1`: for whoever wants to explain or to measure it.
-    pub const FIND: &str = FIND;
+    pub const FIND: &str = reads::FIND;
 }
 
 #[async_trait]
@@ -46,8 +38,7 @@ impl OrderRepository for PostgresOrderRepository {
     }
 
     async fn find(&self, uid: &OrderUid) -> Result<Option<OrderDocument>, RepositoryError> {
-        let work = async |lent: &Lent| find(lent, uid).await;
-        Ok(self.read.within(self.read_deadline, work).await?)
+        Ok(self.reads.find(uid).await?)
     }
 
     async fn find_many(&self, uids: &[OrderUid], max_bytes: usize) -> Result<FoundOrders, RepositoryError> {
@@ -63,10 +54,4 @@ impl OrderRepository for PostgresOrderRepository {
     fn newest(&self, limit: usize, max_bytes: u64) -> OrderStream<'_> {
         bulk::newest(Arc::clone(&self.read), self.bulk_deadline, limit, max_bytes)
     }
-}
-
-async fn find(lent: &Lent, uid: &OrderUid) -> Result<Option<OrderDocument>, Failure> {
-    let statement = lent.prepare_cached(FIND).await?;
-    let row = lent.query_opt(&statement, &[&uid.as_str()]).await?;
-    row.as_ref().map(whole_order).transpose()
 }

@@ -1,6 +1,6 @@
 //! JSON text read straight into values, for the first pass.
 //!
-//! A message is for the most part short strings and numbers under known names. They are taken from the text as they stand, in far less
+//! A message is for the most part short strings and numbers under known names. They are taken from the text as they stand, in less
 //! time than a general deserializer needs. What is rare is left to serde_json: strings with escapes, and values that are read over.
 
 use std::borrow::Cow;

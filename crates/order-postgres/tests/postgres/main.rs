@@ -7,5 +7,6 @@ mod following;
 mod lists;
 mod migrations;
 mod proxy;
+mod reads;
 mod round_trip;
 mod storing;
