@@ -20,7 +20,11 @@ const STATE: &str = "db_client_connection_state";
 pub fn describe_metrics() {
     describe_gauge!(COUNT, Unit::Count, "Open connections, by whether they are lent");
     describe_gauge!(MAX, Unit::Count, "Connections that may be open");
-    describe_gauge!(PENDING, Unit::Count, "Those who wait for a connection");
+    describe_gauge!(
+        PENDING,
+        Unit::Count,
+        "Those who wait for a connection, or for a statement that reads their order"
+    );
     describe_counter!(TIMEOUTS, Unit::Count, "Those who waited for a connection in vain");
     describe_histogram!(
         CREATE_TIME,

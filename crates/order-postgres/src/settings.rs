@@ -55,7 +55,8 @@ pub struct PostgresSettings {
     /// How long to wait for a free connection to the commit log or for storing.
     #[serde(deserialize_with = "duration")]
     pub wait_timeout: Duration,
-    /// How long a read waits for a statement to take it, and that for a free connection, before it is turned away. Short: a queue helps nobody under overload.
+    /// How long a read waits for a statement to take it, and that for a free connection, before it is turned away. Short: a queue helps
+    /// nobody under overload.
     #[serde(deserialize_with = "duration")]
     pub read_queue_timeout: Duration,
     /// How long a connection that has rested may take to prove that it still lives.
