@@ -150,8 +150,8 @@ const MARK_REPLAYED: &str = "
     UPDATE dead_letters SET state = 'replayed'
     WHERE (published_at, sequence) IN (SELECT * FROM unnest($1::timestamptz[], $2::bigint[]))";
 
-/// Takes the log's lock, and then a place in the log: the row to insert, of which the place is drawn for, is not there before the lock is.
-/// It is held until the commit is visible, since a transaction ends before its locks are released.
+/// Takes the log's lock, and then a place in the log: it is drawn for a row that is made from `locked` too, and so not before the lock is
+/// held. That is until the commit is visible, since a transaction ends before its locks are released.
 ///
 /// What was copied changed without asking: a copy that meets a stored order fails.
 const APPEND_TO_LOG: &str = concat!(
