@@ -244,14 +244,15 @@ impl<'a> Items<'a> {
     fn of(orders: &[&'a RevisedOrder]) -> Self {
         let mut columns = Items::default();
         for version in orders {
-            let mut count = 0;
-            for (position, item) in (0..).zip(&version.order.items) {
-                count += 1;
+            let items = &version.order.items;
+            columns
+                .counts
+                .push(i32::try_from(items.len()).unwrap_or(i32::MAX));
+            for (position, item) in (0..).zip(items) {
                 columns.order_uid.push(version.order.order_uid.as_str());
                 columns.position.push(position);
                 columns.push(item);
             }
-            columns.counts.push(count);
         }
         columns
     }

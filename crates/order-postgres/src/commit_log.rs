@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 use crate::failure::Failure;
 use crate::listener::Listener;
 use crate::pool::{Lent, Pool};
-use crate::rows::get;
+use crate::rows::{cursor, get};
 use crate::timestamptz::Micros;
 
 const HEAD: &str = "SELECT position, mark FROM commit_log ORDER BY position DESC LIMIT 1";
@@ -81,7 +81,10 @@ impl CommitLog for PostgresCommitLog {
             let statement = lent.prepare_cached(HEAD).await?;
             let row = lent.query_opt(&statement, &[]).await?;
             // The migration wrote a first row, and pruning keeps the last.
-            cursor(&row.ok_or_else(|| Failure::other("someone emptied the table commit_log"))?)
+            cursor(
+                &row.ok_or_else(|| Failure::other("someone emptied the table commit_log"))?,
+                0,
+            )
         };
         Ok(self.pool.within(self.log_deadline, work).await?)
     }
@@ -94,8 +97,8 @@ impl CommitLog for PostgresCommitLog {
         Ok(self.pool.within(self.log_deadline, work).await?)
     }
 
-    async fn changed(&self) {
-        self.listener.changed().await;
+    async fn changed(&self, cursor: LogCursor) {
+        self.listener.changed(cursor.position).await;
     }
 
     async fn prune(&self, age: Duration) -> Result<u64, CommitLogError> {
@@ -148,7 +151,7 @@ async fn read_from(lent: &Lent, after: LogCursor, limit: usize) -> Result<LogPag
 /// The entries after `asked`, whose own row comes first; `None` if it is gone or another one.
 fn entries(asked: LogCursor, rows: &[Row]) -> Result<Option<Vec<LogEntry>>, Failure> {
     match rows.split_first() {
-        Some((first, after)) if cursor(first)? == asked => {
+        Some((first, after)) if cursor(first, 0)? == asked => {
             after.iter().map(entry).collect::<Result<_, _>>().map(Some)
         }
         _ => Ok(None),
@@ -174,15 +177,8 @@ fn entry(row: &Row) -> Result<LogEntry, Failure> {
             })
         });
     Ok(LogEntry {
-        cursor: cursor(row)?,
+        cursor: cursor(row, 0)?,
         committed_at: Timestamp::from_microsecond(committed_at).map_err(Failure::undecodable)?,
         changes: changes.collect::<Result<_, Failure>>()?,
-    })
-}
-
-fn cursor(row: &Row) -> Result<LogCursor, Failure> {
-    Ok(LogCursor {
-        position: get(row, 0)?,
-        mark: get(row, 1)?,
     })
 }

@@ -78,11 +78,11 @@ impl Connector {
 
     /// Opens a connection. Dropping the future does not stop the attempt, which ends by itself within its own time.
     ///
-    /// `notified` is called for each notice on a channel that the connection listens to.
+    /// `notified` is called with what each notice says on a channel that the connection listens to.
     pub(crate) async fn open(
         self: &Arc<Self>,
         session: Session,
-        notified: impl Fn() + Send + Sync + 'static,
+        notified: impl Fn(&str) + Send + Sync + 'static,
     ) -> Result<Opened, Failure> {
         let connector = Arc::clone(self);
         let attempt = self
@@ -94,7 +94,7 @@ impl Connector {
     async fn try_hosts(
         &self,
         session: Session,
-        notified: Arc<dyn Fn() + Send + Sync>,
+        notified: Arc<dyn Fn(&str) + Send + Sync>,
     ) -> Result<Opened, Failure> {
         let first = self.preferred.load(Ordering::Relaxed);
         let mut failure = Failure::unavailable("no host is known");
@@ -124,7 +124,7 @@ impl Connector {
         &self,
         config: &Config,
         session: Session,
-        notified: Arc<dyn Fn() + Send + Sync>,
+        notified: Arc<dyn Fn(&str) + Send + Sync>,
     ) -> Result<Opened, Failure> {
         match &self.tls {
             Some(tls) => self.set_up(config, tls.clone(), session, notified).await,
@@ -137,7 +137,7 @@ impl Connector {
         config: &Config,
         tls: T,
         session: Session,
-        notified: Arc<dyn Fn() + Send + Sync>,
+        notified: Arc<dyn Fn(&str) + Send + Sync>,
     ) -> Result<Opened, Failure>
     where
         T: MakeTlsConnect<Socket>,
@@ -184,14 +184,14 @@ impl Connector {
 }
 
 /// Reads from a connection until it ends.
-async fn drive<S, T>(mut connection: Connection<S, T>, notified: Arc<dyn Fn() + Send + Sync>)
+async fn drive<S, T>(mut connection: Connection<S, T>, notified: Arc<dyn Fn(&str) + Send + Sync>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
 {
     loop {
         match poll_fn(|context| connection.poll_message(context)).await {
-            Some(Ok(AsyncMessage::Notification(_))) => notified(),
+            Some(Ok(AsyncMessage::Notification(notice))) => notified(notice.payload()),
             Some(Ok(_)) => {}
             // Whoever uses the connection is told as well, and decides what it means.
             Some(Err(error)) => {

@@ -21,31 +21,49 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Tells when a commit was announced. The connection is opened when first asked for.
 pub(crate) struct Listener {
     connector: Arc<Connector>,
-    /// Counts the announcements.
-    announced: watch::Sender<u64>,
-    /// How many of them were passed on.
+    announced: watch::Sender<Announced>,
+    /// How many announcements were passed on.
     passed_on: AtomicU64,
     task: OnceCell<JoinHandle<()>>,
+}
+
+/// The announcements so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Announced {
+    count: u64,
+    /// What the last one said of where the log ends; `None` if it did not say.
+    position: Option<i64>,
+}
+
+impl Announced {
+    fn add(&mut self, position: Option<i64>) {
+        self.count += 1;
+        self.position = position;
+    }
 }
 
 impl Listener {
     pub(crate) fn new(connector: &Arc<Connector>) -> Self {
         Listener {
             connector: Arc::clone(connector),
-            announced: watch::Sender::new(0),
+            announced: watch::Sender::default(),
             passed_on: AtomicU64::new(0),
             task: OnceCell::new(),
         }
     }
 
-    /// Returns when a commit was announced since the last return, to everyone who waits.
-    pub(crate) async fn changed(&self) {
+    /// Returns when a commit beyond `position` was announced since the last return, to everyone who waits.
+    pub(crate) async fn changed(&self, position: i64) {
         self.task.get_or_init(async || self.start()).await;
         let known = self.passed_on.load(Ordering::Relaxed);
         let mut announced = self.announced.subscribe();
         // The sender lives as long as `self`, so that waiting cannot fail.
-        if let Ok(count) = announced.wait_for(|&count| count > known).await {
-            self.passed_on.fetch_max(*count, Ordering::Relaxed);
+        let is_beyond = |last: &Announced| last.position.is_none_or(|last| last > position);
+        if let Ok(last) = announced
+            .wait_for(|last| last.count > known && is_beyond(last))
+            .await
+        {
+            self.passed_on.fetch_max(last.count, Ordering::Relaxed);
         }
     }
 
@@ -66,14 +84,14 @@ impl Drop for Listener {
     }
 }
 
-async fn listen_for_ever(connector: Arc<Connector>, announced: watch::Sender<u64>) {
+async fn listen_for_ever(connector: Arc<Connector>, announced: watch::Sender<Announced>) {
     let mut wait = FIRST_WAIT;
     loop {
         match listen(&connector, &announced).await {
             Ok((_client, connection)) => {
                 wait = FIRST_WAIT;
                 // What was committed while nobody listened is unknown, so it counts as an announcement.
-                announced.send_modify(|count| *count += 1);
+                announced.send_modify(|announced| announced.add(None));
                 let mut connection = AbortOnDrop(connection);
                 let _ = (&mut connection.0).await;
                 tracing::info!(
@@ -88,10 +106,12 @@ async fn listen_for_ever(connector: Arc<Connector>, announced: watch::Sender<u64
     }
 }
 
-async fn listen(connector: &Arc<Connector>, announced: &watch::Sender<u64>) -> Result<Opened, Failure> {
+async fn listen(connector: &Arc<Connector>, announced: &watch::Sender<Announced>) -> Result<Opened, Failure> {
     let settings = connector.settings();
     let on_notice = announced.clone();
-    let opening = connector.open(SESSION, move || on_notice.send_modify(|count| *count += 1));
+    let opening = connector.open(SESSION, move |position| {
+        on_notice.send_modify(|announced| announced.add(position.parse().ok()));
+    });
     let attempt = async {
         let opened = opening.await?;
         // A name that can be a schema's holds no quotation mark.

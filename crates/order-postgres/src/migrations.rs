@@ -143,7 +143,7 @@ struct Migrating {
 impl Migrating {
     async fn connect(settings: &PostgresSettings) -> Result<Self, MigrationError> {
         let connector = Connector::new(settings)?;
-        let (client, task) = connector.open(SESSION, || {}).await?;
+        let (client, task) = connector.open(SESSION, |_| {}).await?;
         Ok(Migrating { client, task })
     }
 

@@ -205,7 +205,7 @@ impl Manager for Connections {
 
     async fn create(&self) -> Result<ClientWrapper, Failure> {
         let began = Instant::now();
-        let (client, task) = self.connector.open(self.session, || {}).await?;
+        let (client, task) = self.connector.open(self.session, |_| {}).await?;
         self.instruments.create_time.record(began.elapsed());
         Ok(ClientWrapper::new(client, task))
     }

@@ -1,8 +1,8 @@
 //! Rows read back as orders.
 
 use order_domain::{
-    Amount, Delivery, Item, OrderDocument, OrderParts, OrderPlace, OrderUid, Payment, Revision, Text,
-    UtcDateTime,
+    Amount, Delivery, Item, LogCursor, OrderDocument, OrderParts, OrderPlace, OrderUid, Payment, Revision,
+    Text, UtcDateTime,
 };
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
@@ -256,6 +256,14 @@ pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, at: usize) -> Result<T, Fail
     row.try_get(at).map_err(|error| {
         let column = row.columns().get(at).map_or("?", |column| column.name());
         Failure::undecodable(format!("the column {column} cannot be read: {error}"))
+    })
+}
+
+/// A place in the commit log from the columns `position` and `mark`, the first of which is at `at`.
+pub(crate) fn cursor(row: &Row, at: usize) -> Result<LogCursor, Failure> {
+    Ok(LogCursor {
+        position: get(row, at)?,
+        mark: get(row, at + 1)?,
     })
 }
 

@@ -12,14 +12,14 @@ use deadpool_postgres::ClientWrapper;
 use futures::{SinkExt, join, pin_mut, try_join};
 #[cfg(feature = "failpoints")]
 use order_domain::failpoints::{self, Moment};
-use order_domain::{Batch, LogCursor, OrderUid, RevisedOrder, Revision, StoreOutcome, StoreReport};
+use order_domain::{Batch, Logged, OrderUid, RevisedOrder, Revision, StoreOutcome, StoreReport};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Error, Row, Statement};
 
 use crate::columns::{Columns, LetterKeys, Letters, Parameters, Versions};
 use crate::copy::TABLES;
 use crate::failure::Failure;
-use crate::rows::{get, revision};
+use crate::rows::{cursor, get, revision};
 
 /// What every batch is stored with.
 pub(crate) struct Shared {
@@ -112,15 +112,22 @@ const STORE_ORDERS: &str = "
     )
     SELECT order_uid FROM changed";
 
-/// Whether this transaction wrote the row of `orders` that has the version in `batch`.
+/// The versions that stand in the first three parameters, as `batch`, joined with the rows of `orders` that this transaction wrote for
+/// them; `$more` stands among the columns of the batch.
 ///
 /// `xmin` names the transaction that wrote a row. It leaves out the versions that were stored before, so that a batch delivered
 /// again writes nothing. The revision is compared as well, because transaction numbers come round again after 2³² of them.
-macro_rules! changed {
-    () => {
-        " orders.order_uid = batch.order_uid
-          AND (orders.published_at, orders.sequence) = (batch.published_at, batch.sequence)
-          AND orders.xmin = pg_current_xact_id()::xid "
+macro_rules! batch_that_changed {
+    ($more:literal) => {
+        concat!(
+            "(
+             SELECT unnest($1::text[]) AS order_uid, unnest($2::timestamptz[]) AS published_at, unnest($3::bigint[]) AS sequence",
+            $more,
+            ") AS batch
+         JOIN orders ON orders.order_uid = batch.order_uid
+             AND (orders.published_at, orders.sequence) = (batch.published_at, batch.sequence)
+             AND orders.xmin = pg_current_xact_id()::xid "
+        )
     };
 }
 
@@ -129,12 +136,8 @@ macro_rules! changed {
 /// A statement of its own: one sees what was committed when it began, and [`STORE_ORDERS`] may have waited for a batch that added
 /// items which have to be removed now.
 const REMOVE_ITEMS: &str = concat!(
-    "DELETE FROM items
-     USING (
-         SELECT unnest($1::text[]) AS order_uid, unnest($2::timestamptz[]) AS published_at, unnest($3::bigint[]) AS sequence,
-             unnest($4::integer[]) AS items) AS batch
-     JOIN orders ON ",
-    changed!(),
+    "DELETE FROM items USING ",
+    batch_that_changed!(", unnest($4::integer[]) AS items"),
     "WHERE items.order_uid = orders.order_uid AND items.position >= batch.items"
 );
 
@@ -150,28 +153,27 @@ const MARK_REPLAYED: &str = "
     UPDATE dead_letters SET state = 'replayed'
     WHERE (published_at, sequence) IN (SELECT * FROM unnest($1::timestamptz[], $2::bigint[]))";
 
-/// Takes the log's lock, and then a place in the log: it is drawn for a row that is made from `locked` too, and so not before the lock is
-/// held. That is until the commit is visible, since a transaction ends before its locks are released.
+/// Lets nobody else write to the log until the commit is visible: a transaction ends before its locks are released.
+const LOCK_LOG: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
+
+/// Takes the next place in the log, and answers which one is before it. A statement after the one that locks, since it sees what was
+/// committed when it began: now nothing can come between the two.
 ///
 /// What was copied changed without asking: a copy that meets a stored order fails.
 const APPEND_TO_LOG: &str = concat!(
-    "WITH locked AS MATERIALIZED (
-         SELECT pg_advisory_xact_lock(hashtextextended($7, 0))
-     ), entry AS (
+    "WITH entry AS (
          INSERT INTO commit_log (changes, order_uids, published_at, sequences)
          SELECT count(*), array_agg(order_uid), array_agg(published_at), array_agg(sequence)
-         FROM locked, (
-             SELECT batch.* FROM (
-                 SELECT unnest($1::text[]) AS order_uid, unnest($2::timestamptz[]) AS published_at,
-                     unnest($3::bigint[]) AS sequence) AS batch
-             JOIN orders ON ",
-    changed!(),
+         FROM (
+             SELECT batch.* FROM ",
+    batch_that_changed!(""),
     "        UNION ALL
              SELECT unnest($4::text[]), unnest($5::timestamptz[]), unnest($6::bigint[])
          ) AS changed
          HAVING count(*) > 0
          RETURNING position, mark)
-     SELECT position, mark, pg_notify($8, position::text) FROM entry"
+     SELECT previous.position, previous.mark, entry.position, entry.mark, pg_notify($7, entry.position::text)
+     FROM entry, (SELECT position, mark FROM commit_log ORDER BY position DESC LIMIT 1) AS previous"
 );
 
 const STORED_REVISIONS: &str =
@@ -183,17 +185,19 @@ struct Prepared {
     remove_items: Statement,
     dead_letters: Statement,
     replayed: Statement,
+    lock: Statement,
     log: Statement,
 }
 
 impl Prepared {
     async fn on(client: &ClientWrapper) -> Result<Self, Error> {
         let on = |statement| client.prepare_cached(statement);
-        let (orders, remove_items, dead_letters, replayed, log) = try_join!(
+        let (orders, remove_items, dead_letters, replayed, lock, log) = try_join!(
             on(STORE_ORDERS),
             on(REMOVE_ITEMS),
             on(INSERT_DEAD_LETTERS),
             on(MARK_REPLAYED),
+            on(LOCK_LOG),
             on(APPEND_TO_LOG),
         )?;
         Ok(Prepared {
@@ -201,6 +205,7 @@ impl Prepared {
             remove_items,
             dead_letters,
             replayed,
+            lock,
             log,
         })
     }
@@ -262,7 +267,7 @@ async fn transact(
     let copied = Versions::of(new)?;
     let mut entry = versions.parameters();
     entry.extend(copied.parameters());
-    entry.extend_from_slice(&[&shared.lock_key as _, &shared.channel]);
+    entry.push(&shared.channel);
     let any_orders = !batch.orders().is_empty();
     let any_others = !others.is_empty();
     let any_letters = !batch.dead_letters().is_empty();
@@ -279,7 +284,7 @@ async fn transact(
     // A statement is sent when its future is first polled, and these are polled in this order without waiting for one another's
     // answers. So the rest of the transaction, its end included, is on its way before anything can interrupt: dropped half way,
     // it is decided all the same. After an error the server refuses the rest, and takes COMMIT as ROLLBACK.
-    let (begin, changed, removed, dead, marked, logged, commit) = join!(
+    let (begin, changed, removed, dead, marked, locked, logged, commit) = join!(
         async {
             if new.is_empty() {
                 client.batch_execute("BEGIN").await?;
@@ -295,6 +300,7 @@ async fn transact(
         ),
         query_if(any_letters, client, &of.dead_letters, letters.parameters()),
         query_if(any_replayed, client, &of.replayed, replayed.parameters()),
+        query_if(any_orders, client, &of.lock, vec![&shared.lock_key]),
         query_if(any_orders, client, &of.log, entry),
         async {
             #[cfg(feature = "failpoints")]
@@ -305,7 +311,7 @@ async fn transact(
     // The first error is the real one; those after it only say that the transaction was given up.
     begin?;
     let changed = changed?;
-    for answer in [removed, dead, marked] {
+    for answer in [removed, dead, marked, locked] {
         answer?;
     }
     let logged = logged?;
@@ -393,9 +399,9 @@ async fn report(
         })
         .collect::<Result<_, Failure>>()?;
     let logged = match logged.first() {
-        Some(row) => Some(LogCursor {
-            position: get(row, 0)?,
-            mark: get(row, 1)?,
+        Some(row) => Some(Logged {
+            previous: cursor(row, 0)?,
+            cursor: cursor(row, 2)?,
         }),
         None => None,
     };

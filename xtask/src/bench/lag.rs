@@ -41,6 +41,7 @@ pub(super) async fn measure(world: &mut World, plan: &Plan) -> Result<Figure> {
         ledger: Arc::new(Ledger::default()),
         sample: None,
     };
+    world.with_used_log().await?;
     // What is slow only once is over before it counts.
     publish_for(Duration::from_secs(1), &service, &mut publish).await?;
     let (mut ratios, mut lags, mut commits) = (Vec::new(), Vec::new(), Vec::new());

@@ -168,6 +168,12 @@ pub(super) const GUARDS: &[Guard] = &[
         "if false && std::mem::take(&mut place.was_lost) {",
     ),
     guard(
+        "own-commit-leads-on",
+        FOLLOWER,
+        "if logged.previous == at {",
+        "if logged.cursor != at {",
+    ),
+    guard(
         "reset-voids-warm-up",
         COHERENCE,
         "        *lock(&self.collecting) = None;

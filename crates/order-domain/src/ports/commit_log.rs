@@ -22,10 +22,11 @@ pub trait CommitLog: Send + Sync {
     /// [`LogPage::Gap`] if the entry at `cursor` is gone or is another one.
     async fn read_after(&self, cursor: LogCursor, limit: usize) -> Result<LogPage, CommitLogError>;
 
-    /// Returns when the log may have grown. Only a wake-up: it may return for nothing, and may miss a change.
+    /// Returns when the log may have grown beyond `cursor`. Only a wake-up: it may return for nothing, and may miss a change.
     ///
-    /// It MUST be safe to drop, and MUST NOT return at once over and over while the log is out of reach.
-    async fn changed(&self);
+    /// It MUST be safe to drop, and MUST NOT return at once over and over while the log is out of reach. It should not return for entries up
+    /// to `cursor`, however late it learns of them.
+    async fn changed(&self, cursor: LogCursor);
 
     /// Removes entries older than `age`, but never the newest; answers how many.
     async fn prune(&self, age: Duration) -> Result<u64, CommitLogError>;
@@ -38,6 +39,15 @@ pub struct LogCursor {
     pub position: i64,
     /// Drawn at random when the entry was written.
     pub mark: i64,
+}
+
+/// Where a batch was written to the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Logged {
+    /// The entry before its own.
+    pub previous: LogCursor,
+    /// Its own.
+    pub cursor: LogCursor,
 }
 
 /// One committed batch.

@@ -11,7 +11,7 @@ pub use bus::{
     RawMessage, Subscription, TakeLimits,
 };
 pub use cache::{CacheSize, OrderCache};
-pub use commit_log::{CommitLog, CommitLogError, LogChange, LogCursor, LogEntry, LogPage};
+pub use commit_log::{CommitLog, CommitLogError, LogChange, LogCursor, LogEntry, LogPage, Logged};
 pub use dead_letters::{
     DeadLetter, DeadLetterError, DeadLetterQuery, DeadLetterState, DeadLetters, StoredDeadLetter,
 };

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-use crate::{Batch, LogCursor, OrderDocument, OrderPlace, OrderQuery, OrderUid, Revision};
+use crate::{Batch, Logged, OrderDocument, OrderPlace, OrderQuery, OrderUid, Revision};
 
 /// Where orders are kept for good.
 #[async_trait]
@@ -15,7 +15,8 @@ pub trait OrderRepository: Send + Sync {
     /// - A dead letter MUST be recorded once, however often it is given; what is known of it already (that it was discarded,
     ///   say) MUST stay.
     /// - If any order changed, exactly one [`LogEntry`](crate::LogEntry) naming all that changed MUST become visible with
-    ///   them, at a position higher than that of every entry visible before. If none did, none may be appended.
+    ///   them, at a position higher than that of every entry visible before, and the report MUST tell which entry stands before it: none
+    ///   may ever become visible between the two. If none changed, none may be appended.
     /// - Storing the same batch again MUST change nothing, so that a batch whose fate is unknown can be stored again.
     /// - Batches stored at the same time MUST NOT fail because of each other.
     ///
@@ -85,7 +86,7 @@ pub struct StoreReport {
     /// What became of each order, in the order of [`Batch::orders`].
     pub outcomes: Vec<StoreOutcome>,
     /// The entry in the commit log that names the orders that changed; `None` if none did.
-    pub logged: Option<LogCursor>,
+    pub logged: Option<Logged>,
 }
 
 /// What became of one order of a batch.

@@ -10,11 +10,12 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::ingestor::IngestSettings;
+use super::own_commits::OwnCommit;
 use crate::instruments::BatchInstruments;
 use crate::{
-    AckToken, Backoff, Batch, Coherence, DeadLetter, Faults, Health, IncomingMessage, OrderRepository,
-    OrderUid, Parsed, RawMessage, Reduced, RepositoryError, RevisedOrder, Revision, StoreOutcome, TakeLimits,
-    parse,
+    AckToken, Backoff, Batch, Coherence, DeadLetter, Faults, Health, IncomingMessage, LogChange,
+    OrderRepository, OrderUid, Parsed, RawMessage, Reduced, RepositoryError, RevisedOrder, Revision,
+    StoreOutcome, StoreReport, TakeLimits, parse,
 };
 
 /// A message, and the order that was read in it.
@@ -206,8 +207,9 @@ impl BatchStore {
                 continue;
             }
             match self.store_or_reject(&batch).await {
-                Ok(outcomes) => {
-                    let overtaken = self.settle(&batch, &outcomes, &mut aside.messages);
+                Ok(report) => {
+                    self.tell_follower(&batch, &report);
+                    let overtaken = self.settle(&batch, &report.outcomes, &mut aside.messages);
                     left.push(Batch::new(Vec::new(), overtaken));
                 }
                 Err(refusal) => match (batch.bisect(), refusal) {
@@ -259,6 +261,20 @@ impl BatchStore {
                 .map(|revised| revised.order.document(revised.revision)),
         );
         Batch::new(newest, letters)
+    }
+
+    /// Tells the log follower what was committed, so that it need not ask for it.
+    fn tell_follower(&self, batch: &Batch, report: &StoreReport) {
+        let Some(logged) = report.logged else { return };
+        let outcomes = batch.orders().iter().zip(&report.outcomes);
+        let changes = outcomes
+            .filter(|(_, outcome)| **outcome == StoreOutcome::Stored)
+            .map(|(version, _)| LogChange {
+                uid: version.order.order_uid.clone(),
+                revision: version.revision,
+            })
+            .collect();
+        self.coherence.own_commits().tell(OwnCommit { logged, changes });
     }
 
     /// Tells what became of a stored batch; answers dead letters for those that only seem to be older.
@@ -335,7 +351,7 @@ impl BatchStore {
     /// # Errors
     ///
     /// See [`Refusal`].
-    async fn store_or_reject(&self, batch: &Batch) -> Result<Vec<StoreOutcome>, Refusal> {
+    async fn store_or_reject(&self, batch: &Batch) -> Result<StoreReport, Refusal> {
         let mut backoff = Backoff::new(Duration::from_millis(50), self.retry_at_most);
         let mut failures = 0;
         while failures < FAILURES_AT_ONCE || batch.orders().len() < 2 {
@@ -346,7 +362,7 @@ impl BatchStore {
                     self.instruments.commit_duration.record(took);
                     tracing::debug!(seconds = took.as_secs_f64(), "committed a batch");
                     self.health.ingestion_resumed();
-                    return Ok(report.outcomes);
+                    return Ok(report);
                 }
                 Err(RepositoryError::Rejected(rejection)) if self.is_an_orders_fault(batch) => {
                     let rejection = format!("rejected by the database: {rejection}");

@@ -23,6 +23,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::arrivals::Arrivals;
+use super::own_commits::OwnCommits;
 use crate::instruments::LookupCounters;
 use crate::{LogChange, OrderCache, OrderDocument, OrderUid, Revision};
 
@@ -49,6 +50,7 @@ pub struct Coherence {
     collecting: Mutex<Option<HashSet<OrderUid>>>,
     absences: Mutex<HashMap<OrderUid, Absence>>,
     arrivals: Arrivals,
+    own_commits: OwnCommits,
     lookups: LookupCounters,
 }
 
@@ -90,6 +92,7 @@ impl Coherence {
             collecting: Mutex::default(),
             absences: Mutex::default(),
             arrivals: Arrivals::default(),
+            own_commits: OwnCommits::default(),
             lookups: LookupCounters::new(),
         }
     }
@@ -239,6 +242,11 @@ impl Coherence {
     /// Those who wait for an order to be applied.
     pub(crate) fn arrivals(&self) -> &Arrivals {
         &self.arrivals
+    }
+
+    /// What this replica has committed itself.
+    pub(crate) fn own_commits(&self) -> &OwnCommits {
+        &self.own_commits
     }
 
     /// Ends all waiting for orders, now and from now on: the service is about to end.

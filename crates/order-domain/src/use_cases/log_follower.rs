@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
 use serde::Deserialize;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::own_commits::OwnCommit;
 #[cfg(feature = "failpoints")]
 use crate::failpoints::{self, Moment};
-use crate::{Backoff, Coherence, CommitLog, CommitLogError, Health, LogCursor, LogPage};
+use crate::{Backoff, Coherence, CommitLog, CommitLogError, Health, LogChange, LogCursor, LogPage};
 
 /// How the commit log is followed.
 #[derive(Debug, Clone, Deserialize)]
@@ -79,11 +80,10 @@ impl LogFollower {
         let mut backoff = Backoff::new(Duration::from_millis(50), self.settings.poll);
         loop {
             match self.look(&mut place).await {
-                Ok(Look::Complete) => {
+                Ok(Look::Complete { at }) => {
                     self.health.database_reached();
                     backoff.reset();
-                    // A notice only wakes: whether it comes or not, the table is what counts.
-                    let _ = timeout(self.settings.poll, self.log.changed()).await;
+                    place.cursor = Some(self.rest(at).await);
                 }
                 Ok(Look::MoreToRead) => {}
                 Err(error) => {
@@ -97,9 +97,31 @@ impl LogFollower {
         }
     }
 
+    /// Waits until it is time to look again: another replica has committed, or nobody has looked for a while. Meanwhile applies what this one
+    /// commits; answers how far that has led.
+    async fn rest(&self, mut at: LogCursor) -> LogCursor {
+        let until = Instant::now() + self.settings.poll;
+        loop {
+            tokio::select! {
+                biased;
+                // A notice only wakes: whether it comes or not, the table is what counts.
+                () = sleep_until(until) => return at,
+                OwnCommit { logged, changes } = self.coherence.own_commits().next() => {
+                    // With another entry between the two, both are read in the log.
+                    if logged.previous == at {
+                        self.apply(&changes).await;
+                        at = logged.cursor;
+                    }
+                }
+                () = self.log.changed(at) => return at,
+            }
+        }
+    }
+
     /// Reads and applies one page of the log.
     async fn look(&self, place: &mut Place) -> Result<Look, CommitLogError> {
         let began = Instant::now();
+        self.coherence.own_commits().forget();
         let Some(after) = place.cursor else {
             // The place to follow from is read first, then everything is forgotten: see `Coherence::reset`.
             let head = self.within_deadline(self.log.head()).await?;
@@ -121,24 +143,28 @@ impl LogFollower {
                 Ok(Look::MoreToRead)
             }
             LogPage::Entries { entries, complete } => {
-                #[cfg(feature = "failpoints")]
-                if !entries.is_empty() {
-                    failpoints::reached(Moment::BeforeApply).await;
-                }
                 if std::mem::take(&mut place.was_lost) {
                     self.coherence.doubt();
                 }
+                let mut at = after;
                 for entry in entries {
-                    self.coherence.apply(&entry.changes);
-                    place.cursor = Some(entry.cursor);
+                    self.apply(&entry.changes).await;
+                    at = entry.cursor;
+                    place.cursor = Some(at);
                 }
                 if !complete {
                     return Ok(Look::MoreToRead);
                 }
                 self.coherence.extend_lease(began);
-                Ok(Look::Complete)
+                Ok(Look::Complete { at })
             }
         }
+    }
+
+    async fn apply(&self, changes: &[LogChange]) {
+        #[cfg(feature = "failpoints")]
+        failpoints::reached(Moment::BeforeApply).await;
+        self.coherence.apply(changes);
     }
 
     async fn within_deadline<T>(
@@ -172,6 +198,6 @@ struct Place {
 }
 
 enum Look {
-    Complete,
+    Complete { at: LogCursor },
     MoreToRead,
 }

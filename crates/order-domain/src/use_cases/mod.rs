@@ -12,6 +12,7 @@ mod log_follower;
 mod order_lists;
 mod order_publisher;
 mod order_service;
+mod own_commits;
 mod submission;
 #[cfg(test)]
 mod tests;

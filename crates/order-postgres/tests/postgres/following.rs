@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use order_domain::{CommitLog, LogPage, OrderRepository};
+use order_domain::{CommitLog, LogCursor, LogPage, OrderRepository};
+use order_postgres::PostgresCommitLog;
 use tokio::time::timeout;
 
 use crate::database::Database;
@@ -19,7 +20,8 @@ async fn a_restored_database_is_a_gap_although_positions_come_again() {
         .await
         .expect("stored")
         .logged
-        .expect("an order changed");
+        .expect("an order changed")
+        .cursor;
 
     // As a backup from between the two has it.
     let restore = format!(
@@ -34,7 +36,8 @@ async fn a_restored_database_is_a_gap_although_positions_come_again() {
         .await
         .expect("stored")
         .logged
-        .expect("an order changed");
+        .expect("an order changed")
+        .cursor;
     assert_eq!(other.position, lost.position);
     assert_eq!(log.read_after(lost, 10).await.expect("read"), LogPage::Gap);
     assert!(
@@ -48,7 +51,7 @@ async fn a_listener_whose_connection_ends_listens_again() {
     let (orders, log) = (database.store().orders(), database.store().commit_log());
     let channel = database.settings.channel();
     let listener = format!("SELECT pid FROM pg_stat_activity WHERE query = 'LISTEN \"{channel}\"'");
-    while timeout(Duration::from_millis(300), log.changed()).await.is_ok() {}
+    settle(&log).await;
     let first = database.sql(&listener).await;
     assert!(!first.is_empty(), "nobody listens to {channel}");
 
@@ -60,9 +63,9 @@ async fn a_listener_whose_connection_ends_listens_again() {
         !now.is_empty() && now != first
     })
     .await;
-    while timeout(Duration::from_millis(300), log.changed()).await.is_ok() {}
+    let cursor = settle(&log).await;
     orders.store(&batch([version("a", 0)])).await.expect("stored");
-    timeout(Duration::from_secs(30), log.changed())
+    timeout(Duration::from_secs(30), log.changed(cursor))
         .await
         .expect("the commit is announced");
 }
@@ -71,8 +74,8 @@ async fn a_listener_whose_connection_ends_listens_again() {
 async fn everyone_who_waits_is_woken_by_one_commit() {
     let database = Database::new().await;
     let (orders, log) = (database.store().orders(), database.store().commit_log());
-    while timeout(Duration::from_millis(300), log.changed()).await.is_ok() {}
-    let waiting = async { tokio::join!(log.changed(), log.changed()) };
+    let cursor = settle(&log).await;
+    let waiting = async { tokio::join!(log.changed(cursor), log.changed(cursor)) };
     let committing = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         orders.store(&batch([version("a", 0)])).await.expect("stored");
@@ -93,5 +96,20 @@ async fn a_listener_that_cannot_connect_waits_instead_of_spinning() {
         .expect("a port");
     database.settings = database.settings_through(closed.port());
     let log = database.store().commit_log();
-    assert!(timeout(Duration::from_millis(500), log.changed()).await.is_err());
+    let cursor = LogCursor { position: 0, mark: 0 };
+    assert!(
+        timeout(Duration::from_millis(500), log.changed(cursor))
+            .await
+            .is_err()
+    );
+}
+
+/// Waits until nothing is left to be told of what happened while nobody waited; answers where the log ends.
+async fn settle(log: &PostgresCommitLog) -> LogCursor {
+    let cursor = log.head().await.expect("a head");
+    while timeout(Duration::from_millis(300), log.changed(cursor))
+        .await
+        .is_ok()
+    {}
+    cursor
 }

@@ -92,6 +92,7 @@ macro_rules! order_storage_contract {
             pruning_leaves_the_newest_entry_and_a_gap_before_it
             young_entries_are_not_pruned
             a_commit_wakes_who_waits_for_it
+            a_commit_wakes_nobody_who_knows_of_it
 
             a_dead_letter_is_kept_whole
             a_dead_letter_is_recorded_once

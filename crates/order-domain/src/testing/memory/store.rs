@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use tokio::sync::watch;
 
 use crate::{
     Batch, CommitLog, CommitLogError, DeadLetterError, DeadLetterQuery, DeadLetterState, DeadLetters,
-    FoundOrders, LogChange, LogCursor, LogEntry, LogPage, Order, OrderDocument, OrderFilter, OrderPage,
-    OrderParts, OrderPlace, OrderQuery, OrderRepository, OrderStream, OrderUid, RepositoryError, Revision,
-    SearchText, StoreOutcome, StoreReport, StoredDeadLetter,
+    FoundOrders, LogChange, LogCursor, LogEntry, LogPage, Logged, Order, OrderDocument, OrderFilter,
+    OrderPage, OrderParts, OrderPlace, OrderQuery, OrderRepository, OrderStream, OrderUid, RepositoryError,
+    Revision, SearchText, StoreOutcome, StoreReport, StoredDeadLetter,
 };
 
 /// How many orders [`OrderRepository::newest`] answers at once.
@@ -28,9 +28,8 @@ const CHUNK: usize = 100;
 /// reach, let it refuse orders, lose answers, and set it back to an earlier state.
 pub struct MemoryStore {
     data: Mutex<Data>,
-    commits: watch::Sender<u64>,
-    /// How many commits the callers of `changed` were told of.
-    told: AtomicU64,
+    /// The position of the newest entry, for those who wait for another.
+    newest: watch::Sender<i64>,
     out_of_reach: AtomicBool,
     answers_to_lose: AtomicUsize,
     refuses: Mutex<Option<Rule>>,
@@ -51,16 +50,18 @@ struct Data {
 impl MemoryStore {
     /// An empty storage.
     pub fn new() -> Self {
-        let mut data = Data {
+        let first = LogCursor {
+            position: 0,
+            mark: mark(),
+        };
+        let data = Data {
             orders: HashMap::new(),
             letters: BTreeMap::new(),
-            log: VecDeque::new(),
+            log: VecDeque::from([entry(first, Vec::new())]),
         };
-        data.append(Vec::new());
         MemoryStore {
             data: Mutex::new(data),
-            commits: watch::Sender::new(0),
-            told: AtomicU64::new(0),
+            newest: watch::Sender::new(first.position),
             out_of_reach: AtomicBool::new(false),
             answers_to_lose: AtomicUsize::new(0),
             refuses: Mutex::new(None),
@@ -89,7 +90,9 @@ impl MemoryStore {
 
     /// Sets everything back, as a database is that was restored: later positions of the log are given out again.
     pub fn restore(&self, backup: MemoryBackup) {
-        *self.lock() = backup.0;
+        let mut data = self.lock();
+        *data = backup.0;
+        self.newest.send_replace(data.head().position);
     }
 
     /// How many orders are stored.
@@ -179,17 +182,18 @@ impl Data {
         StoreReport { outcomes, logged }
     }
 
-    fn append(&mut self, changes: Vec<LogChange>) -> LogCursor {
-        let position = self.log.back().map_or(0, |last| last.cursor.position + 1);
-        // Each state of the hasher is seeded at random.
-        let mark = RandomState::new().build_hasher().finish().cast_signed();
-        let cursor = LogCursor { position, mark };
-        self.log.push_back(LogEntry {
-            cursor,
-            committed_at: Timestamp::now(),
-            changes,
-        });
-        cursor
+    fn head(&self) -> LogCursor {
+        self.log.back().expect("the log is never empty").cursor
+    }
+
+    fn append(&mut self, changes: Vec<LogChange>) -> Logged {
+        let previous = self.head();
+        let cursor = LogCursor {
+            position: previous.position + 1,
+            mark: mark(),
+        };
+        self.log.push_back(entry(cursor, changes));
+        Logged { previous, cursor }
     }
 
     /// The orders that fit, those created last first.
@@ -263,6 +267,19 @@ impl Data {
     }
 }
 
+fn entry(cursor: LogCursor, changes: Vec<LogChange>) -> LogEntry {
+    LogEntry {
+        cursor,
+        committed_at: Timestamp::now(),
+        changes,
+    }
+}
+
+fn mark() -> i64 {
+    // Each state of the hasher is seeded at random.
+    RandomState::new().build_hasher().finish().cast_signed()
+}
+
 fn place(parts: &OrderParts) -> OrderPlace {
     OrderPlace {
         date_created: parts.date_created,
@@ -281,10 +298,12 @@ fn fits(parts: &OrderParts, filter: &OrderFilter) -> bool {
 impl OrderRepository for MemoryStore {
     async fn store(&self, batch: &Batch) -> Result<StoreReport, RepositoryError> {
         self.check_orders(batch)?;
-        let report = self.reach(RepositoryError::Unavailable)?.store(batch);
-        if report.logged.is_some() {
-            self.commits.send_modify(|commits| *commits += 1);
-        }
+        let report = {
+            let mut data = self.reach(RepositoryError::Unavailable)?;
+            let report = data.store(batch);
+            self.newest.send_replace(data.head().position);
+            report
+        };
         let lose = self
             .answers_to_lose
             .fetch_update(SeqCst, SeqCst, |count| count.checked_sub(1));
@@ -330,22 +349,17 @@ impl OrderRepository for MemoryStore {
 #[async_trait]
 impl CommitLog for MemoryStore {
     async fn head(&self) -> Result<LogCursor, CommitLogError> {
-        let data = self.reach(CommitLogError::Unavailable)?;
-        let head = data.log.back().map(|entry| entry.cursor);
-        head.ok_or_else(|| CommitLogError::Other("the log is never empty".into()))
+        Ok(self.reach(CommitLogError::Unavailable)?.head())
     }
 
     async fn read_after(&self, cursor: LogCursor, limit: usize) -> Result<LogPage, CommitLogError> {
         Ok(self.reach(CommitLogError::Unavailable)?.read_after(cursor, limit))
     }
 
-    async fn changed(&self) {
-        let known = self.told.load(SeqCst);
-        let mut commits = self.commits.subscribe();
+    async fn changed(&self, cursor: LogCursor) {
+        let mut newest = self.newest.subscribe();
         // The sender lives as long as `self`, so that waiting cannot fail.
-        if let Ok(count) = commits.wait_for(|&count| count > known).await {
-            self.told.fetch_max(*count, SeqCst);
-        }
+        let _ = newest.wait_for(|&newest| newest > cursor.position).await;
     }
 
     async fn prune(&self, age: Duration) -> Result<u64, CommitLogError> {

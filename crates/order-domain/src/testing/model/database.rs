@@ -147,11 +147,11 @@ impl CommitLog for Connection {
         Ok(page)
     }
 
-    async fn changed(&self) {
+    async fn changed(&self, cursor: LogCursor) {
         if self.world.chance(self.world.plan.missed_notices) {
             std::future::pending::<()>().await;
         }
-        self.world.store.changed().await;
+        self.world.store.changed(cursor).await;
         self.world.linger(0).await;
     }
 

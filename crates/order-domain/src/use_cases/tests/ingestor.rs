@@ -11,18 +11,21 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::super::batch_store::lane_of;
+use super::super::own_commits::OwnCommit;
 use super::scripted::{Scripted, our_fault, unavailable};
 use crate::testing::memory::{MemoryBus, MemoryCache};
 use crate::testing::orders::{sample_order, sample_order_version};
 use crate::{
-    Coherence, DeadLetterQuery, DeadLetters, Health, IngestSettings, Ingestor, OrderBus, OrderRepository,
-    OrderUid, OutgoingMessage, RepositoryError, Standing, StoredDeadLetter,
+    Batch, Coherence, CommitLog, DeadLetterQuery, DeadLetters, Health, IngestSettings, Ingestor, OrderBus,
+    OrderRepository, OrderUid, OutgoingMessage, RepositoryError, RevisedOrder, Revision, Standing,
+    StoredDeadLetter,
 };
 
 /// A running ingestor between an in-memory bus and a scripted repository.
 struct Running {
     bus: MemoryBus,
     repository: Arc<Scripted>,
+    coherence: Arc<Coherence>,
     health: Arc<Health>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -40,13 +43,14 @@ impl Running {
         let repository = Scripted::new();
         let health = Arc::new(Health::new(Arc::new(bus.clone())));
         health.database_reached();
+        let coherence = Arc::new(Coherence::new(
+            Arc::new(MemoryCache::default()),
+            Duration::from_secs(2),
+        ));
         let ingestor = Ingestor::new(
             Arc::new(bus.clone()),
             Arc::clone(&repository) as Arc<dyn OrderRepository>,
-            Arc::new(Coherence::new(
-                Arc::new(MemoryCache::default()),
-                Duration::from_secs(2),
-            )),
+            Arc::clone(&coherence),
             Arc::clone(&health),
             IngestSettings {
                 lanes: NonZeroUsize::new(lanes).expect("at least one"),
@@ -58,6 +62,7 @@ impl Running {
         Running {
             bus,
             repository,
+            coherence,
             health,
             stop,
             task,
@@ -121,6 +126,42 @@ impl Running {
         self.task.await.expect("the ingestor ends by itself");
         self.bus
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_follower_is_told_what_changed_and_nothing_else() {
+    let running = Running::start();
+    running.repository.hold(true);
+    let newer = RevisedOrder {
+        revision: Revision::NEWEST,
+        order: sample_order("overtaken"),
+    };
+    let stored = Batch::new(vec![newer], Vec::new());
+    let previous = running
+        .repository
+        .inner
+        .store(&stored)
+        .await
+        .expect("in memory")
+        .logged;
+    running
+        .publish_orders(["overtaken", "a", "b"].map(str::to_owned))
+        .await;
+    // All three are taken, the first maybe in a batch of its own.
+    sleep(Duration::from_secs(1)).await;
+    running.repository.hold(false);
+    running.acknowledged(3).await;
+
+    let mut before = previous.expect("it is new").cursor;
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        let OwnCommit { logged, changes } = running.coherence.own_commits().next().await;
+        assert_eq!(logged.previous, before);
+        before = logged.cursor;
+        told.extend(changes.into_iter().map(|change| change.uid.to_string()));
+    }
+    assert_eq!(told, ["a", "b"]);
+    assert_eq!(running.repository.inner.head().await.expect("in memory"), before);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::super::own_commits::OwnCommit;
 use crate::testing::memory::{MemoryBus, MemoryCache, MemoryStore};
 use crate::testing::orders::sample_order_version;
 use crate::{
-    Batch, Coherence, CommitLog, DatabaseReach, FollowerSettings, Health, LogFollower, LogPage, Lookup,
-    OrderDocument, OrderRepository, OrderUid, RevisedOrder, Revision, WarmUpSettings, warm_up,
+    Batch, Coherence, CommitLog, CommitLogError, DatabaseReach, FollowerSettings, Health, LogChange,
+    LogCursor, LogFollower, LogPage, Logged, Lookup, OrderDocument, OrderRepository, OrderUid, RevisedOrder,
+    Revision, WarmUpSettings, warm_up,
 };
 
 struct Fixture {
@@ -27,21 +30,20 @@ impl Fixture {
 
     fn follow(store: MemoryStore, settings: FollowerSettings) -> Self {
         let store = Arc::new(store);
+        Self::follow_log(&store, Arc::clone(&store) as Arc<dyn CommitLog>, settings)
+    }
+
+    fn follow_log(store: &Arc<MemoryStore>, log: Arc<dyn CommitLog>, settings: FollowerSettings) -> Self {
         let coherence = Arc::new(Coherence::new(
             Arc::new(MemoryCache::default()),
             Duration::from_secs(2),
         ));
         let health = Arc::new(Health::new(Arc::new(MemoryBus::default())));
-        let follower = LogFollower::new(
-            Arc::clone(&store) as Arc<dyn CommitLog>,
-            Arc::clone(&coherence),
-            Arc::clone(&health),
-            settings,
-        );
+        let follower = LogFollower::new(log, Arc::clone(&coherence), Arc::clone(&health), settings);
         let stop = CancellationToken::new();
         tokio::spawn(follower.run(stop.clone()));
         Fixture {
-            store,
+            store: Arc::clone(store),
             coherence,
             health,
             stop,
@@ -101,15 +103,59 @@ fn document(uid: &str, version: u32) -> OrderDocument {
     sample_order_version(uid, version).document(revision(version))
 }
 
-async fn store(store: &MemoryStore, uid: &str, version: u32) {
+async fn store(store: &MemoryStore, uid: &str, version: u32) -> Logged {
     let order = RevisedOrder {
         revision: revision(version),
         order: sample_order_version(uid, version),
     };
-    store
-        .store(&Batch::new(vec![order], Vec::new()))
-        .await
-        .expect("in memory");
+    let report = store.store(&Batch::new(vec![order], Vec::new())).await;
+    let logged = report.expect("in memory").logged;
+    logged.expect("an order changed")
+}
+
+/// A log that announces nothing.
+struct Unannounced(Arc<MemoryStore>);
+
+#[async_trait]
+impl CommitLog for Unannounced {
+    async fn head(&self) -> Result<LogCursor, CommitLogError> {
+        self.0.head().await
+    }
+
+    async fn read_after(&self, cursor: LogCursor, limit: usize) -> Result<LogPage, CommitLogError> {
+        self.0.read_after(cursor, limit).await
+    }
+
+    async fn changed(&self, _cursor: LogCursor) {
+        std::future::pending().await
+    }
+
+    async fn prune(&self, age: Duration) -> Result<u64, CommitLogError> {
+        self.0.prune(age).await
+    }
+}
+
+/// Follows a log that announces nothing, so that all that happens before the next poll was told.
+async fn follow_unannounced() -> Fixture {
+    let store = Arc::new(MemoryStore::default());
+    let log = Arc::new(Unannounced(Arc::clone(&store)));
+    let fixture = Fixture::follow_log(&store, log, FollowerSettings::default());
+    fixture.proven().await;
+    fixture
+}
+
+impl Fixture {
+    /// Tells the follower of a commit as the ingestor does, and lets it work.
+    async fn tell(&self, logged: Logged, uid: &str, version: u32) {
+        self.coherence.offer([document(uid, version)].into_iter());
+        let change = LogChange {
+            uid: OrderUid::new(uid).expect("a good uid"),
+            revision: revision(version),
+        };
+        let changes = vec![change];
+        self.coherence.own_commits().tell(OwnCommit { logged, changes });
+        sleep(Duration::from_millis(1)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,6 +165,53 @@ async fn a_change_reaches_the_cache_within_a_poll() {
     fixture.cache("a", 1);
     store(&fixture.store, "a", 2).await;
     sleep(FollowerSettings::default().poll).await;
+    assert_eq!(fixture.look_up("a"), Lookup::Unknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_this_replica_commits_is_applied_without_a_look() {
+    let fixture = follow_unannounced().await;
+    for version in 1..=3 {
+        let logged = store(&fixture.store, "a", version).await;
+        fixture.tell(logged, "a", version).await;
+        assert_eq!(fixture.look_up("a"), Lookup::Proven(document("a", version)));
+    }
+    sleep(FollowerSettings::default().poll).await;
+    assert_eq!(
+        fixture.look_up("a"),
+        Lookup::Proven(document("a", 3)),
+        "and the log leads on from there"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_after_one_that_is_not_known_is_left_to_the_log() {
+    let fixture = follow_unannounced().await;
+    fixture.cache("another", 1);
+    store(&fixture.store, "another", 2).await;
+    let logged = store(&fixture.store, "a", 3).await;
+    fixture.tell(logged, "a", 3).await;
+    assert_eq!(fixture.look_up("a"), Lookup::Unknown);
+
+    sleep(FollowerSettings::default().poll).await;
+    assert_eq!(fixture.look_up("another"), Lookup::Unknown);
+    assert_eq!(fixture.look_up("a"), Lookup::Proven(document("a", 3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_the_database_lost_is_not_applied_when_it_comes_back() {
+    let fixture = follow_unannounced().await;
+    let backup = fixture.store.backup();
+    let lost = store(&fixture.store, "a", 1).await;
+    fixture.store.set_reachable(false);
+    sleep(Duration::from_secs(3)).await;
+    fixture.tell(lost, "a", 1).await;
+    assert!(!fixture.coherence.is_proven());
+
+    fixture.store.restore(backup);
+    fixture.store.set_reachable(true);
+    fixture.proven().await;
+    sleep(Duration::from_millis(1)).await;
     assert_eq!(fixture.look_up("a"), Lookup::Unknown);
 }
 

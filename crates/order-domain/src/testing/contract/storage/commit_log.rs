@@ -7,17 +7,18 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::{PATIENCE, Storage, entries_after, head, letter, read_after, store, store_batch, version};
-use crate::{Batch, LogChange, LogCursor, LogPage};
+use crate::{Batch, LogChange, LogCursor, LogPage, Logged, RevisedOrder};
 
 /// There is a place before the first entry.
 pub async fn an_empty_log_has_a_head(storage: &Storage) {
     let before = head(storage).await;
     assert_eq!(entries_after(storage, before, 10).await, (Vec::new(), true));
-    let report = store(storage, vec![version("a", 0)]).await;
+    let logged = log(storage, vec![version("a", 0)]).await;
+    assert_eq!(logged.previous, before);
     let (entries, complete) = entries_after(storage, before, 10).await;
     assert_eq!(
-        entries.iter().map(|entry| Some(entry.cursor)).collect::<Vec<_>>(),
-        [report.logged]
+        entries.iter().map(|entry| entry.cursor).collect::<Vec<_>>(),
+        [logged.cursor]
     );
     assert!(complete);
 }
@@ -27,10 +28,7 @@ pub async fn a_commit_is_one_entry_that_names_what_changed(storage: &Storage) {
     store(storage, vec![version("old", 5)]).await;
     let before = head(storage).await;
     let versions = vec![version("new", 1), version("old", 3), version("other", 2)];
-    let logged = store(storage, versions.clone())
-        .await
-        .logged
-        .expect("orders changed");
+    let logged = log(storage, versions.clone()).await.cursor;
     assert!(logged.position > before.position);
     assert_eq!(head(storage).await, logged);
 
@@ -77,7 +75,7 @@ pub async fn entries_are_read_whole_and_oldest_first(storage: &Storage) {
         let orders = (0..4)
             .map(|order| version(&format!("order-{order}"), number))
             .collect();
-        written.push(store(storage, orders).await.logged.expect("orders changed"));
+        written.push(log(storage, orders).await.cursor);
     }
     for (limit, at_once) in [(1, 1), (4, 1), (8, 2), (100, 6)] {
         let (mut cursor, mut read, mut finished) = (start, Vec::new(), false);
@@ -107,19 +105,21 @@ pub async fn entries_are_read_whole_and_oldest_first(storage: &Storage) {
     assert_eq!(entries_after(storage, written[5], 1).await, (Vec::new(), true));
 }
 
-/// Once a follower has read an entry, none ever appears before it.
+/// Once a follower has read an entry, none ever appears before it; and who wrote one knows which is before it, whoever wrote that.
 pub async fn a_follower_misses_nothing_that_many_writers_commit(storage: &Storage) {
     const COMMITS: u32 = 40;
-    let mut cursor = head(storage).await;
+    let start = head(storage).await;
+    let mut cursor = start;
     let writers: Vec<_> = (0..6)
         .map(|writer| {
             let storage = storage.clone();
             tokio::spawn(async move {
+                let mut written = Vec::new();
                 for number in 0..COMMITS {
                     let own = version(&format!("writer-{writer}"), number);
-                    let order = store(&storage, vec![own]).await;
-                    assert!(order.logged.is_some());
+                    written.push(log(&storage, vec![own]).await);
                 }
+                written
             })
         })
         .collect();
@@ -146,18 +146,22 @@ pub async fn a_follower_misses_nothing_that_many_writers_commit(storage: &Storag
         missing.len(),
         6 * COMMITS
     );
+    let mut written = Vec::new();
     for writer in writers {
-        writer.await.expect("no writer fails");
+        written.extend(writer.await.expect("no writer fails"));
     }
     assert_eq!(entries_after(storage, cursor, 10).await, (Vec::new(), true));
+    written.sort_by_key(|logged| logged.cursor.position);
+    let mut before = start;
+    for Logged { previous, cursor } in written {
+        assert_eq!(previous, before, "before {cursor:?}");
+        before = cursor;
+    }
 }
 
 /// After a restore, the same position is another entry, or is not there at all.
 pub async fn a_cursor_of_another_log_is_a_gap(storage: &Storage) {
-    let LogCursor { position, mark } = store(storage, vec![version("a", 0)])
-        .await
-        .logged
-        .expect("an order changed");
+    let LogCursor { position, mark } = log(storage, vec![version("a", 0)]).await.cursor;
     store(storage, vec![version("a", 1)]).await;
     for cursor in [
         LogCursor {
@@ -182,12 +186,7 @@ pub async fn pruning_leaves_the_newest_entry_and_a_gap_before_it(storage: &Stora
     let start = head(storage).await;
     let mut cursors = Vec::new();
     for number in 0..5 {
-        cursors.push(
-            store(storage, vec![version("a", number)])
-                .await
-                .logged
-                .expect("an order changed"),
-        );
+        cursors.push(log(storage, vec![version("a", number)]).await.cursor);
     }
     // An age of nothing: all of them are older.
     sleep(Duration::from_millis(20)).await;
@@ -211,10 +210,7 @@ pub async fn pruning_leaves_the_newest_entry_and_a_gap_before_it(storage: &Stora
             .expect("the log is pruned"),
         0
     );
-    let next = store(storage, vec![version("a", 5)])
-        .await
-        .logged
-        .expect("an order changed");
+    let next = log(storage, vec![version("a", 5)]).await.cursor;
     let (entries, _) = entries_after(storage, cursors[4], 10).await;
     assert_eq!(
         entries.iter().map(|entry| entry.cursor).collect::<Vec<_>>(),
@@ -240,11 +236,7 @@ pub async fn young_entries_are_not_pruned(storage: &Storage) {
 
 /// A single wake-up may be lost, so a commit follows another until one arrives; and waiting may be given up at any time.
 pub async fn a_commit_wakes_who_waits_for_it(storage: &Storage) {
-    // Whatever happened while nobody waited may be told first.
-    while timeout(Duration::from_millis(300), storage.log.changed())
-        .await
-        .is_ok()
-    {}
+    let cursor = settle(storage).await;
     let committing = async {
         for number in 0.. {
             store(storage, vec![version("a", number)]).await;
@@ -253,9 +245,36 @@ pub async fn a_commit_wakes_who_waits_for_it(storage: &Storage) {
     };
     let woken = async {
         tokio::select! {
-            () = storage.log.changed() => {}
+            () = storage.log.changed(cursor) => {}
             () = committing => {}
         }
     };
     timeout(PATIENCE, woken).await.expect("a commit wakes who waits");
+}
+
+/// Whoever has written an entry need not look at it.
+pub async fn a_commit_wakes_nobody_who_knows_of_it(storage: &Storage) {
+    settle(storage).await;
+    let Logged { previous, cursor } = log(storage, vec![version("a", 0)]).await;
+    let woken = timeout(Duration::from_millis(300), storage.log.changed(cursor)).await;
+    assert!(woken.is_err(), "woken for what was known");
+    timeout(PATIENCE, storage.log.changed(previous))
+        .await
+        .expect("but who does not know of it is woken");
+}
+
+/// Waits until nothing is left to be told of what happened while nobody waited; answers where the log ends.
+async fn settle(storage: &Storage) -> LogCursor {
+    let cursor = head(storage).await;
+    while timeout(Duration::from_millis(300), storage.log.changed(cursor))
+        .await
+        .is_ok()
+    {}
+    cursor
+}
+
+/// Stores orders, some of which change; answers where that stands in the log.
+async fn log(storage: &Storage, versions: Vec<RevisedOrder>) -> Logged {
+    let report = store(storage, versions).await;
+    report.logged.expect("an order changed")
 }
