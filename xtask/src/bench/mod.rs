@@ -35,7 +35,7 @@ use crate::chaos::interrupted;
 #[command(after_help = "Examples:
   cargo xtask bench
   cargo xtask bench ingest updates --rounds 7
-  cargo xtask bench stored --stored 10000,1000000 --postgres shared_buffers=4GB
+  cargo xtask bench stored --stored 10000,1000000 --postgres max_wal_size=8GB
   cargo xtask bench ingest --set INGEST__BATCH__MESSAGES=2000 --json result.json")]
 pub(crate) struct Bench {
     /// Only these.
@@ -51,6 +51,9 @@ pub(crate) struct Bench {
         value_name = "LIST"
     )]
     stored: Vec<u64>,
+    /// How many orders are taken in on top of those, from one checkpoint to the next.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000), value_name = "COUNT")]
+    on_top: u64,
     /// Writes the figures down as JSON, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -168,7 +171,7 @@ impl Bench {
                 Work::Cold => vec![read::cold(world, &self.plan).await?],
                 Work::WarmUp => start::measure(world, &self.plan).await?,
                 Work::Lag => vec![lag::measure(world, &self.plan).await?],
-                Work::Stored => scale::stored(world, &self.plan, &self.stored).await?,
+                Work::Stored => scale::stored(world, &self.plan, &self.stored, self.on_top).await?,
                 Work::Replicas => scale::replicas(world, &self.plan).await?,
             };
             measured.iter().for_each(|figure| println!("{figure}"));

@@ -1,52 +1,68 @@
 //! How ingestion grows: with what is stored already, and with the number of replicas.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 
 use super::figure::{Contest, Figure, Reach};
 use super::ingest::take_in;
 use super::world::{Names, World};
 use super::{Plan, orders};
 
-/// Which part of the orders is taken in on top of those stored.
-const PART: u64 = 5;
-
 /// The cost of an order on top of so many stored, against that on top of the fewest.
-pub(super) async fn stored(world: &mut World, plan: &Plan, already: &[u64]) -> Result<Vec<Figure>> {
+///
+/// A page of an index is written to PostgreSQL's log whole when it is first changed after a checkpoint, and the more orders are stored, the
+/// more of the first ones find such a page. So `on_top` of them are taken in after each checkpoint, as many as may come until the next. The fewest
+/// stored orders have few pages: a fifth of that is taken in on top of them, which are made up anew in each round, so that they stay few.
+pub(super) async fn stored(
+    world: &mut World,
+    plan: &Plan,
+    already: &[u64],
+    on_top: u64,
+) -> Result<Vec<Figure>> {
     let mut sizes = already.to_vec();
     sizes.sort_unstable();
-    ensure!(sizes.len() > 1, "--stored has nothing to compare with");
-    let schemas: Vec<String> = sizes.iter().map(|size| format!("bench_with_{size}")).collect();
-    for (schema, size) in schemas.iter().zip(&sizes) {
-        eprintln!("Making up {size} stored orders …");
-        let database = world.rested(schema).await?;
-        for statement in made_up(*size) {
-            database.batch_execute(&statement).await?;
-        }
-        world.settled(schema).await?;
+    let Some((&fewest, sizes)) = sizes.split_first().filter(|(_, more)| !more.is_empty()) else {
+        bail!("--stored has nothing to compare with");
+    };
+    let with = |size| format!("bench_with_{size}");
+    for &size in sizes {
+        make_up(world, &with(size), size).await?;
     }
     eprintln!("Measuring …");
-    let on_top = plan.orders / PART;
-    let mut contests: Vec<Contest> = sizes[1..].iter().map(|_| Contest::new("orders")).collect();
+    let few = (on_top / 5).max(1);
+    orders::fill(world, "bench_on_few", 0..few, 1).await?;
+    let mut contests: Vec<Contest> = sizes.iter().map(|_| Contest::new("orders")).collect();
     for round in 0..u64::from(plan.rounds) {
+        let on_few = Names::new(&format!("{}_{round}", with(fewest)), "bench_on_few");
+        make_up(world, &on_few.schema, fewest).await?;
+        let floor = take_in(world, &on_few, 1, few, plan).await?;
+        world.forget(&on_few.schema).await?;
         let stream = format!("bench_on_top_{round}");
         orders::fill(world, &stream, round * on_top..(round + 1) * on_top, 1).await?;
-        let mut costs = Vec::new();
-        for schema in &schemas {
-            let changes = (round + 1) * on_top;
-            costs.push(take_in(world, &Names::new(schema, &stream), 1, changes, plan).await?);
-        }
-        for (contest, cost) in contests.iter_mut().zip(&costs[1..]) {
-            contest.add((*cost, on_top), (costs[0], on_top));
+        for (contest, &size) in contests.iter_mut().zip(sizes) {
+            let names = Names::new(&with(size), &stream);
+            let cost = take_in(world, &names, 1, (round + 1) * on_top, plan).await?;
+            contest.add((cost, on_top), (floor, few));
         }
     }
-    let figures = contests.iter().zip(&sizes[1..]).map(|(contest, size)| {
+    let figures = contests.iter().zip(sizes).map(|(contest, size)| {
         contest.figure(
-            format!("cost of an order with {size} stored"),
-            format!("the same with {} stored", sizes[0]),
+            format!("cost of an order with {size} stored, {on_top} after a checkpoint"),
+            format!("the same with {fewest} stored"),
             Reach::AtMost(1.5),
         )
     });
     Ok(figures.collect())
+}
+
+/// Makes up so many stored orders in a schema.
+async fn make_up(world: &World, schema: &str, count: u64) -> Result<()> {
+    eprintln!("Making up {count} stored orders …");
+    let database = world.rested(schema).await?;
+    for statement in made_up(count) {
+        database.batch_execute(&statement).await?;
+    }
+    world.settled(schema).await?;
+    Ok(())
 }
 
 /// Statements that make up so many orders of three items in the database itself: what is there already need not have come by
