@@ -14,7 +14,6 @@ use order_domain::{
 use order_moka::MokaOrderCache;
 use order_nats::NatsOrderBus;
 use order_postgres::PostgresStore;
-use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,11 +25,13 @@ use crate::http::{
     ServerCertificate, check_access, configure_management, configure_public, listen, needed_by_operators,
     needed_by_the_public, not_found, order_data, with_compression, with_cors, with_orders, with_request_id,
 };
+use crate::readers::Readers;
 use crate::scrape::Scrape;
 
 /// The whole service, built but not yet running.
 pub struct Application {
     settings: Settings,
+    readers: Readers,
     store: PostgresStore,
     bus: Arc<NatsOrderBus>,
     coherence: Arc<Coherence>,
@@ -45,11 +46,11 @@ pub struct Application {
 
 impl Application {
     /// Composes the service and binds both listeners. Needs neither the database nor the broker to be there. To be called on the
-    /// runtime that is to run database reads, which must outlive the listeners' own threads.
+    /// runtime that is to store orders and follow the log, which must outlive the listeners' own threads.
     ///
     /// # Errors
     ///
-    /// A listener cannot be bound, the certificate cannot be used, or a setting of an adapter is of no use.
+    /// Threads cannot be started, a listener cannot be bound, the certificate cannot be used, or a setting of an adapter is of no use.
     pub async fn build(settings: Settings, metrics: Option<PrometheusHandle>) -> anyhow::Result<Self> {
         settings.check_exposure()?;
         let access = settings.http.tokens_file.clone().map(|path| {
@@ -57,7 +58,8 @@ impl Application {
             Access::new(path).map(Arc::new).context(cannot_use)
         });
         let access = access.transpose()?;
-        let store = PostgresStore::connect(&settings.postgres)?;
+        let readers = Readers::start(settings.runtime.readers()?)?;
+        let store = PostgresStore::connect_with_readers(&settings.postgres, readers.handle())?;
         let bus = Arc::new(NatsOrderBus::connect(settings.nats.clone()).await?);
         let cache = Arc::new(MokaOrderCache::new(settings.cache.max_bytes));
         let coherence = Arc::new(Coherence::new(cache, settings.cache.lease));
@@ -67,7 +69,7 @@ impl Application {
             Arc::clone(&coherence),
             Arc::clone(&health),
             settings.read.clone(),
-            Handle::current(),
+            readers.handle().clone(),
         ));
         let publisher = web::Data::new(OrderPublisher::new(
             Arc::clone(&bus) as Arc<dyn OrderBus>,
@@ -89,10 +91,7 @@ impl Application {
             scrape,
         });
 
-        let workers = match settings.http.workers {
-            0 => std::thread::available_parallelism()?.get(),
-            workers => workers,
-        };
+        let workers = settings.http.workers()?;
         let certificate = match (&settings.http.tls_certificate, &settings.http.tls_key) {
             (Some(certificate), Some(key)) => Some(Arc::new(ServerCertificate::read(certificate, key)?)),
             _ => None,
@@ -148,6 +147,7 @@ impl Application {
             public,
             management,
             settings,
+            readers,
             store,
             bus,
             coherence,
@@ -177,6 +177,7 @@ impl Application {
         tracing::info!(%address, %management_address, "listening");
         let Application {
             settings,
+            readers: _readers,
             store,
             bus,
             coherence,

@@ -1,8 +1,10 @@
 //! The settings, and the only place that reads the environment.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use actix_web::http::header::HeaderValue;
@@ -54,6 +56,8 @@ pub struct Settings {
     pub startup: StartupSettings,
     /// How the service ends.
     pub shutdown: ShutdownSettings,
+    /// The threads.
+    pub runtime: RuntimeSettings,
     /// The log.
     pub log: LogSettings,
 }
@@ -64,7 +68,7 @@ pub struct Settings {
 pub struct HttpSettings {
     /// Where it listens; port 0 for any that is free.
     pub address: SocketAddr,
-    /// How many threads answer; 0 for one a core.
+    /// How many threads answer; 0 for one to two cores.
     pub workers: usize,
     /// The most bytes of a request's body.
     pub max_body_bytes: usize,
@@ -130,6 +134,17 @@ impl Default for HttpSettings {
             tokens_poll: Duration::from_secs(1),
             insecure: false,
         }
+    }
+}
+
+impl HttpSettings {
+    /// How many threads answer on this machine.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be found out how many cores there are.
+    pub(crate) fn workers(&self) -> io::Result<usize> {
+        or_one_to(2, self.workers)
     }
 }
 
@@ -257,6 +272,33 @@ impl Default for ShutdownSettings {
             drain_delay: Duration::from_secs(5),
             deadline: Duration::from_secs(25),
         }
+    }
+}
+
+/// The threads beside those that answer, and those that tokio has for what runs by itself.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RuntimeSettings {
+    /// How many threads read from the database for those that answer; 0 for one to four cores.
+    pub readers: usize,
+}
+
+impl RuntimeSettings {
+    /// How many threads read on this machine.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be found out how many cores there are.
+    pub(crate) fn readers(&self) -> io::Result<usize> {
+        or_one_to(4, self.readers)
+    }
+}
+
+/// So many threads, or one to so many cores where that is 0.
+fn or_one_to(cores: usize, threads: usize) -> io::Result<usize> {
+    match threads {
+        0 => Ok(available_parallelism()?.get().div_ceil(cores)),
+        threads => Ok(threads),
     }
 }
 

@@ -7,6 +7,7 @@ mod config;
 mod http;
 mod instruments;
 mod process;
+mod readers;
 mod scrape;
 pub mod telemetry;
 mod tokens;

@@ -23,7 +23,7 @@ use crate::tls;
 #[error("{0}")]
 pub struct SetupError(pub(crate) String);
 
-/// Opens connections to one database, on the runtime that made the connector.
+/// Opens connections to one database, on one runtime.
 ///
 /// A connection lives on the runtime that opened it: were it that of an HTTP worker, it would die with the worker. So all of
 /// them are opened by tasks of one runtime, whoever asks.
@@ -35,6 +35,11 @@ pub(crate) struct Connector {
     host_timeout: Duration,
     settings: PostgresSettings,
     runtime: Handle,
+}
+
+/// The runtime of the caller.
+pub(crate) fn this_runtime() -> Result<Handle, SetupError> {
+    Handle::try_current().map_err(|_| SetupError("connections need a tokio runtime to live on".to_owned()))
 }
 
 /// An open connection, and the task that reads from it; aborting the task closes it.
@@ -50,21 +55,19 @@ pub(crate) struct Session {
 }
 
 impl Connector {
-    /// Takes the runtime of the caller for all connections. Does not touch the network.
-    pub(crate) fn new(settings: &PostgresSettings) -> Result<Arc<Self>, SetupError> {
+    /// Does not touch the network.
+    pub(crate) fn new(settings: &PostgresSettings, runtime: &Handle) -> Result<Arc<Self>, SetupError> {
         let tls = match settings.url.asks_for_tls() {
             true => Some(tls::connector(settings.root_certificates.as_deref())?),
             false => None,
         };
-        let runtime = Handle::try_current()
-            .map_err(|_| SetupError("connections need a tokio runtime to live on".to_owned()))?;
         Ok(Arc::new(Connector {
             hosts: one_config_a_host(settings),
             preferred: AtomicUsize::new(0),
             tls,
             host_timeout: settings.connect_timeout,
             settings: settings.clone(),
-            runtime,
+            runtime: runtime.clone(),
         }))
     }
 

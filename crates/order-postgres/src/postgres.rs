@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use crate::commit_log::PostgresCommitLog;
-use crate::connector::{Connector, Session, SetupError};
+use crate::connector::{Connector, Session, SetupError, this_runtime};
 use crate::dead_letters::PostgresDeadLetters;
 use crate::listener::Listener;
 use crate::pool::{Pool, PoolSize};
@@ -32,17 +34,28 @@ impl PostgresStore {
     ///
     /// If the settings ask for TLS and no root certificate can be read, or if there is no tokio runtime.
     pub fn connect(settings: &PostgresSettings) -> Result<Self, SetupError> {
-        let connector = Connector::new(settings)?;
-        let pool = |purpose, connections, wait, statement_timeout| {
+        Self::connect_with_readers(settings, &this_runtime()?)
+    }
+
+    /// The same, but reads of orders and dead letters run on `readers`, where their connections live.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub fn connect_with_readers(settings: &PostgresSettings, readers: &Handle) -> Result<Self, SetupError> {
+        let connector = Connector::new(settings, &this_runtime()?)?;
+        let read_connector = Connector::new(settings, readers)?;
+        let pool = |connector, purpose, connections, wait, statement_timeout| {
             let session = Session {
                 purpose,
                 statement_timeout,
             };
-            Arc::new(Pool::new(&connector, session, PoolSize { connections, wait }))
+            Arc::new(Pool::new(connector, session, PoolSize { connections, wait }))
         };
         // Rests are rounded up, so that the deadline on this side comes first and tells what happened.
         let reads_end = |deadline: Duration| Some(deadline + Duration::from_millis(500));
         let ingest = pool(
+            &connector,
             "ingest",
             settings.ingest_connections.get(),
             settings.wait_timeout,
@@ -50,6 +63,7 @@ impl PostgresStore {
         );
         let bound = settings.read_deadline.max(settings.bulk_deadline);
         let read = pool(
+            &read_connector,
             "read",
             settings.read_connections.get(),
             settings.read_queue_timeout,
@@ -57,6 +71,7 @@ impl PostgresStore {
         );
         let bound = settings.log_deadline.max(settings.bulk_deadline);
         let log = pool(
+            &connector,
             "log",
             settings.log_connections.get(),
             settings.wait_timeout,
