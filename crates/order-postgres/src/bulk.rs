@@ -25,6 +25,8 @@ use crate::rows::{
     below, get, has_parts, item, item_columns, order_columns_without_items, order_with, place, single_parts,
 };
 
+/// How many connections a bulk read takes, which are closed when it ends: it is done once after a start.
+pub(crate) const CONNECTIONS: usize = 2;
 /// How many orders a page by uid has. One by date has fewer, see `page_by_date`.
 const PAGE: usize = 1_000;
 /// How many bytes of documents are handed over at once, however large the orders are.
@@ -151,8 +153,8 @@ async fn read(
 ) -> Result<(), Failure> {
     let lent = pool.lend().await?;
     lent.batch_execute(BEGIN).await?;
-    // A second connection into the same snapshot: two processes of the server share the work then.
-    let beside = pool.lend_another().await;
+    // A second connection into the same snapshot: two processes of the server share the work then. Another bulk read may have it.
+    let beside = pool.lend().await.ok();
     if let Some(beside) = &beside {
         let exported = lent.query_one("SELECT pg_export_snapshot()", &[]).await?;
         let snapshot: &str = get(&exported, 0)?;
@@ -183,7 +185,6 @@ async fn read(
     }
     for lent in [Some(lent), beside].into_iter().flatten() {
         lent.batch_execute("COMMIT").await?;
-        lent.give_back();
     }
     Ok(())
 }

@@ -107,14 +107,6 @@ impl Pool {
         status.available == 0 && status.size < status.max_size
     }
 
-    /// Lends another connection to whoever has one already, where one is free and enough are left for others.
-    pub(crate) async fn lend_another(&self) -> Option<Lent> {
-        match self.connections.status().max_size {
-            0..4 => None,
-            _ => self.lend().await.ok(),
-        }
-    }
-
     /// Tells how many connections there are now, and how many wait for one: those who asked the pool, and `others`.
     pub(crate) fn sample(&self, others: usize) {
         let status = self.connections.status();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use crate::bulk;
 use crate::commit_log::PostgresCommitLog;
 use crate::connector::{Connector, Session, SetupError, this_runtime};
 use crate::dead_letters::PostgresDeadLetters;
@@ -37,7 +38,7 @@ impl PostgresStore {
         Self::connect_with_readers(settings, &this_runtime()?)
     }
 
-    /// The same, but reads of orders and dead letters run on `readers`, where their connections live.
+    /// The same, but reads of orders and dead letters run on `readers`, where their connections live; not those in bulk.
     ///
     /// # Errors
     ///
@@ -69,6 +70,13 @@ impl PostgresStore {
             settings.read_queue_timeout,
             reads_end(bound),
         );
+        let bulk = pool(
+            &connector,
+            "warm-up",
+            bulk::CONNECTIONS,
+            settings.read_queue_timeout,
+            reads_end(settings.bulk_deadline),
+        );
         let bound = settings.log_deadline.max(settings.bulk_deadline);
         let log = pool(
             &connector,
@@ -90,6 +98,7 @@ impl PostgresStore {
                     },
                 ),
                 read: Arc::clone(&read),
+                bulk,
                 shared: Shared {
                     lock_key: settings.commit_lock().to_owned(),
                     channel: settings.channel(),
@@ -117,6 +126,7 @@ impl PostgresStore {
     pub fn sample_pools(&self) {
         self.orders.ingest.sample(0);
         self.orders.read.sample(self.orders.reads.waiting());
+        self.orders.bulk.sample(0);
         self.commit_log.pool.sample(0);
     }
 

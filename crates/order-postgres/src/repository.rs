@@ -14,10 +14,12 @@ use crate::reads::{self, Reads};
 use crate::store::{self, Shared};
 use crate::{bulk, lists};
 
-/// [`OrderRepository`] on PostgreSQL. Storing and reading use connections of their own each, so that neither starves the other.
+/// [`OrderRepository`] on PostgreSQL. Storing, reading and reading in bulk use connections of their own each, so that none starves the
+/// others.
 pub struct PostgresOrderRepository {
     pub(crate) ingest: Arc<Pool>,
     pub(crate) read: Arc<Pool>,
+    pub(crate) bulk: Arc<Pool>,
     pub(crate) reads: Arc<Reads>,
     pub(crate) shared: Shared,
     pub(crate) batch_deadline: Duration,
@@ -52,6 +54,6 @@ impl OrderRepository for PostgresOrderRepository {
     }
 
     fn newest(&self, limit: usize, max_bytes: u64) -> OrderStream<'_> {
-        bulk::newest(Arc::clone(&self.read), self.bulk_deadline, limit, max_bytes)
+        bulk::newest(Arc::clone(&self.bulk), self.bulk_deadline, limit, max_bytes)
     }
 }

@@ -390,9 +390,13 @@ async fn a_dead_letter_with_a_nul_in_every_text_is_stored() {
 }
 
 #[tokio::test]
-async fn a_bulk_read_holds_up_neither_storing_nor_the_log() {
+async fn a_bulk_read_holds_up_nobody_and_leaves_no_connection() {
     let mut database = Database::new().await;
     database.settings.read_connections = 1.try_into().expect("not zero");
+    let (user, address, path) = (database.user(), database.address(), database.path());
+    let name = format!("bulk-of-{}", database.settings.schema);
+    let url = format!("postgres://{user}@{address}{path}?application_name={name}");
+    database.settings.url = url.parse().expect("a URL");
     let store = database.store();
     let orders = store.orders();
     // More than is read ahead of who takes it.
@@ -402,23 +406,29 @@ async fn a_bulk_read_holds_up_neither_storing_nor_the_log() {
         ))
         .await
         .expect("stored");
+    let uid = OrderUid::new("order-1").expect("a uid");
+    let find = async || orders.find(&uid).await.expect("read").expect("stored");
+    find().await;
+    store.commit_log().head().await.expect("read");
+    let count = format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}'");
+    let before = database.sql(&count).await;
+
     let mut reading = orders.newest(usize::MAX, 0);
     let first = futures::StreamExt::next(&mut reading).await.expect("a chunk");
     assert!(!first.expect("read").is_empty());
-
-    // The only connection for reads is taken: one more read is turned away at once, instead of waiting for its deadline.
-    let uid = OrderUid::new("order-1").expect("a uid");
-    assert!(matches!(
-        orders.find(&uid).await,
-        Err(RepositoryError::Unavailable(_))
-    ));
+    assert_ne!(database.sql(&count).await, before);
+    find().await;
     orders
         .store(&batch([version("order-1", 1)]))
         .await
         .expect("stored");
     store.commit_log().head().await.expect("read");
+    // There are no more connections for another one, which says so instead of waiting for them.
+    let another = futures::StreamExt::next(&mut orders.newest(1, 0)).await;
+    assert!(matches!(another, Some(Err(RepositoryError::Unavailable(_)))));
+
     drop(reading);
-    wait_until(async || orders.find(&uid).await.is_ok()).await;
+    wait_until(async || database.sql(&count).await == before).await;
 }
 
 #[tokio::test]
