@@ -183,9 +183,7 @@ async fn read(
         )?;
         (page, after, remaining) = (following, Some(last), left);
     }
-    for lent in [Some(lent), beside].into_iter().flatten() {
-        lent.batch_execute("COMMIT").await?;
-    }
+    // The connections are closed now, and what was only read ends with them.
     Ok(())
 }
 

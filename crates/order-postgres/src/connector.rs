@@ -37,11 +37,6 @@ pub(crate) struct Connector {
     runtime: Handle,
 }
 
-/// The runtime of the caller.
-pub(crate) fn this_runtime() -> Result<Handle, SetupError> {
-    Handle::try_current().map_err(|_| SetupError("connections need a tokio runtime to live on".to_owned()))
-}
-
 /// An open connection, and the task that reads from it; aborting the task closes it.
 pub(crate) type Opened = (Client, JoinHandle<()>);
 
@@ -55,20 +50,34 @@ pub(crate) struct Session {
 }
 
 impl Connector {
-    /// Does not touch the network.
-    pub(crate) fn new(settings: &PostgresSettings, runtime: &Handle) -> Result<Arc<Self>, SetupError> {
+    /// Takes the runtime of the caller for all connections. Does not touch the network.
+    pub(crate) fn new(settings: &PostgresSettings) -> Result<Arc<Self>, SetupError> {
         let tls = match settings.url.asks_for_tls() {
             true => Some(tls::connector(settings.root_certificates.as_deref())?),
             false => None,
         };
+        let runtime = Handle::try_current()
+            .map_err(|_| SetupError("connections need a tokio runtime to live on".to_owned()))?;
         Ok(Arc::new(Connector {
             hosts: one_config_a_host(settings),
             preferred: AtomicUsize::new(0),
             tls,
             host_timeout: settings.connect_timeout,
             settings: settings.clone(),
-            runtime: runtime.clone(),
+            runtime,
         }))
+    }
+
+    /// The same on another runtime.
+    pub(crate) fn on(&self, runtime: &Handle) -> Arc<Self> {
+        Arc::new(Connector {
+            hosts: self.hosts.clone(),
+            preferred: AtomicUsize::new(0),
+            tls: self.tls.clone(),
+            host_timeout: self.host_timeout,
+            settings: self.settings.clone(),
+            runtime: runtime.clone(),
+        })
     }
 
     pub(crate) fn settings(&self) -> &PostgresSettings {

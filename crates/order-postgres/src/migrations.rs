@@ -8,7 +8,7 @@ use refinery::Runner;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
-use crate::connector::{Connector, Session, SetupError, this_runtime};
+use crate::connector::{Connector, Session, SetupError};
 use crate::failure::Failure;
 use crate::settings::PostgresSettings;
 
@@ -142,7 +142,7 @@ struct Migrating {
 
 impl Migrating {
     async fn connect(settings: &PostgresSettings) -> Result<Self, MigrationError> {
-        let connector = Connector::new(settings, &this_runtime()?)?;
+        let connector = Connector::new(settings)?;
         let (client, task) = connector.open(SESSION, |_| {}).await?;
         Ok(Migrating { client, task })
     }

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use crate::bulk;
 use crate::commit_log::PostgresCommitLog;
-use crate::connector::{Connector, Session, SetupError, this_runtime};
+use crate::connector::{Connector, Session, SetupError};
 use crate::dead_letters::PostgresDeadLetters;
 use crate::listener::Listener;
 use crate::pool::{Pool, PoolSize};
@@ -35,7 +35,8 @@ impl PostgresStore {
     ///
     /// If the settings ask for TLS and no root certificate can be read, or if there is no tokio runtime.
     pub fn connect(settings: &PostgresSettings) -> Result<Self, SetupError> {
-        Self::connect_with_readers(settings, &this_runtime()?)
+        let connector = Connector::new(settings)?;
+        Ok(Self::on(&connector, &connector))
     }
 
     /// The same, but reads of orders and dead letters run on `readers`, where their connections live; not those in bulk.
@@ -44,8 +45,12 @@ impl PostgresStore {
     ///
     /// As [`connect`](Self::connect).
     pub fn connect_with_readers(settings: &PostgresSettings, readers: &Handle) -> Result<Self, SetupError> {
-        let connector = Connector::new(settings, &this_runtime()?)?;
-        let read_connector = Connector::new(settings, readers)?;
+        let connector = Connector::new(settings)?;
+        Ok(Self::on(&connector, &connector.on(readers)))
+    }
+
+    fn on(connector: &Arc<Connector>, readers: &Arc<Connector>) -> Self {
+        let settings = connector.settings();
         let pool = |connector, purpose, connections, wait, statement_timeout| {
             let session = Session {
                 purpose,
@@ -56,7 +61,7 @@ impl PostgresStore {
         // Rests are rounded up, so that the deadline on this side comes first and tells what happened.
         let reads_end = |deadline: Duration| Some(deadline + Duration::from_millis(500));
         let ingest = pool(
-            &connector,
+            connector,
             "ingest",
             settings.ingest_connections.get(),
             settings.wait_timeout,
@@ -64,14 +69,14 @@ impl PostgresStore {
         );
         let bound = settings.read_deadline.max(settings.bulk_deadline);
         let read = pool(
-            &read_connector,
+            readers,
             "read",
             settings.read_connections.get(),
             settings.read_queue_timeout,
             reads_end(bound),
         );
         let bulk = pool(
-            &connector,
+            connector,
             "warm-up",
             bulk::CONNECTIONS,
             settings.read_queue_timeout,
@@ -79,14 +84,14 @@ impl PostgresStore {
         );
         let bound = settings.log_deadline.max(settings.bulk_deadline);
         let log = pool(
-            &connector,
+            connector,
             "log",
             settings.log_connections.get(),
             settings.wait_timeout,
             reads_end(bound),
         );
 
-        Ok(PostgresStore {
+        PostgresStore {
             orders: Arc::new(PostgresOrderRepository {
                 ingest,
                 reads: Reads::new(
@@ -111,7 +116,7 @@ impl PostgresStore {
             }),
             commit_log: Arc::new(PostgresCommitLog {
                 pool: log,
-                listener: Listener::new(&connector),
+                listener: Listener::new(connector),
                 log_deadline: settings.log_deadline,
                 bulk_deadline: settings.bulk_deadline,
             }),
@@ -119,7 +124,7 @@ impl PostgresStore {
                 pool: read,
                 deadline: settings.bulk_deadline,
             }),
-        })
+        }
     }
 
     /// Tells the metrics how many connections there are now. To be called when they are about to be read.

@@ -150,8 +150,8 @@ impl LogFollower {
                 for entry in entries {
                     self.apply(&entry.changes).await;
                     at = entry.cursor;
-                    place.cursor = Some(at);
                 }
+                place.cursor = Some(at);
                 if !complete {
                     return Ok(Look::MoreToRead);
                 }

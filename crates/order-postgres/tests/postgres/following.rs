@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use order_domain::testing::contract::storage::settle;
 use order_domain::{CommitLog, LogCursor, LogPage, OrderRepository};
-use order_postgres::PostgresCommitLog;
 use tokio::time::timeout;
 
 use crate::database::Database;
@@ -51,7 +51,7 @@ async fn a_listener_whose_connection_ends_listens_again() {
     let (orders, log) = (database.store().orders(), database.store().commit_log());
     let channel = database.settings.channel();
     let listener = format!("SELECT pid FROM pg_stat_activity WHERE query = 'LISTEN \"{channel}\"'");
-    settle(&log).await;
+    settle(&*log).await;
     let first = database.sql(&listener).await;
     assert!(!first.is_empty(), "nobody listens to {channel}");
 
@@ -63,7 +63,7 @@ async fn a_listener_whose_connection_ends_listens_again() {
         !now.is_empty() && now != first
     })
     .await;
-    let cursor = settle(&log).await;
+    let cursor = settle(&*log).await;
     orders.store(&batch([version("a", 0)])).await.expect("stored");
     timeout(Duration::from_secs(30), log.changed(cursor))
         .await
@@ -74,7 +74,7 @@ async fn a_listener_whose_connection_ends_listens_again() {
 async fn everyone_who_waits_is_woken_by_one_commit() {
     let database = Database::new().await;
     let (orders, log) = (database.store().orders(), database.store().commit_log());
-    let cursor = settle(&log).await;
+    let cursor = settle(&*log).await;
     let waiting = async { tokio::join!(log.changed(cursor), log.changed(cursor)) };
     let committing = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -102,14 +102,4 @@ async fn a_listener_that_cannot_connect_waits_instead_of_spinning() {
             .await
             .is_err()
     );
-}
-
-/// Waits until nothing is left to be told of what happened while nobody waited; answers where the log ends.
-async fn settle(log: &PostgresCommitLog) -> LogCursor {
-    let cursor = log.head().await.expect("a head");
-    while timeout(Duration::from_millis(300), log.changed(cursor))
-        .await
-        .is_ok()
-    {}
-    cursor
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::{PATIENCE, Storage, entries_after, head, letter, read_after, store, store_batch, version};
-use crate::{Batch, LogChange, LogCursor, LogPage, Logged, RevisedOrder};
+use crate::{Batch, CommitLog, LogChange, LogCursor, LogPage, Logged, RevisedOrder};
 
 /// There is a place before the first entry.
 pub async fn an_empty_log_has_a_head(storage: &Storage) {
@@ -236,7 +236,7 @@ pub async fn young_entries_are_not_pruned(storage: &Storage) {
 
 /// A single wake-up may be lost, so a commit follows another until one arrives; and waiting may be given up at any time.
 pub async fn a_commit_wakes_who_waits_for_it(storage: &Storage) {
-    let cursor = settle(storage).await;
+    let cursor = settle(&*storage.log).await;
     let committing = async {
         for number in 0.. {
             store(storage, vec![version("a", number)]).await;
@@ -254,7 +254,7 @@ pub async fn a_commit_wakes_who_waits_for_it(storage: &Storage) {
 
 /// Whoever has written an entry need not look at it.
 pub async fn a_commit_wakes_nobody_who_knows_of_it(storage: &Storage) {
-    settle(storage).await;
+    settle(&*storage.log).await;
     let Logged { previous, cursor } = log(storage, vec![version("a", 0)]).await;
     let woken = timeout(Duration::from_millis(300), storage.log.changed(cursor)).await;
     assert!(woken.is_err(), "woken for what was known");
@@ -264,9 +264,9 @@ pub async fn a_commit_wakes_nobody_who_knows_of_it(storage: &Storage) {
 }
 
 /// Waits until nothing is left to be told of what happened while nobody waited; answers where the log ends.
-async fn settle(storage: &Storage) -> LogCursor {
-    let cursor = head(storage).await;
-    while timeout(Duration::from_millis(300), storage.log.changed(cursor))
+pub async fn settle(log: &dyn CommitLog) -> LogCursor {
+    let cursor = log.head().await.expect("the log answers");
+    while timeout(Duration::from_millis(300), log.changed(cursor))
         .await
         .is_ok()
     {}
